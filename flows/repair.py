@@ -1,0 +1,24 @@
+"""Repair: compute only what of an earlier run is missing, invalid or stale, then mosaic and report again."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from clearyear.prepare import find_plan
+from flows.steps import carry_out
+
+
+@flow(name="repair", flow_run_name="repair {out}", description=__doc__)
+def repair(out: str, workers: int | None = None, allow_missing: bool = False) -> State[Any]:
+    """Complete what lies at a destination, by the plan that lies there.
+
+    Args:
+        out: The destination of the run to repair, or its product's period folder.
+        workers: Windows computed at once in one process. Empty: one a core.
+        allow_missing: Publish whatever is there even if windows remain missing.
+
+    Returns:
+        As median-composite.
+    """
+    return carry_out(find_plan(out, allow_missing=allow_missing), workers=workers)

@@ -1,0 +1,115 @@
+"""The steps the flows share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from clearyear.completeness import Status, WindowStatus, check_plan
+from clearyear.errors import ClearyearError
+from clearyear.mosaic import Mosaic
+from clearyear.plan import Plan
+from clearyear.prepare import check_scenes
+from clearyear.progress import report_progress
+from clearyear.publish import conclude, may_publish, published
+from clearyear.report import Report
+from clearyear.settings import Settings
+from clearyear.stores import Store, open_store
+from tasks.artifacts import Progress, show_report
+from tasks.mosaic import mosaic as mosaic_task
+from tasks.window_median import window_median
+
+
+def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
+    """Compute what of the plan is not there, join it, say what came of it."""
+    store = open_store(plan.destination)
+    statuses = check_plan(plan, store)
+    pending = [s.id for s in statuses if not s.is_done]
+    get_run_logger().info("%d of %d windows are there already", len(statuses) - len(pending), len(statuses))
+    if pending:
+        check_scenes(plan)
+        store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
+        failures = map_windows(plan, pending, workers=workers or Settings().workers)
+        statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
+    mosaic, problem = join(plan, store, statuses)
+    report = conclude(plan, store, statuses, mosaic, problem=problem)
+    show_report(report, store.read(plan.preview_name) if mosaic else None)
+    return final_state(report)
+
+
+def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[str, str]:
+    """Map the window-median task over windows, ``workers`` at once.
+
+    Returns:
+        Window id → why it failed, for those that did. That the others are well is for the destination to show.
+    """
+    windows = [plan.grid.window(i, plan.tile_size) for i in window_ids]
+    progress = Progress(len(windows))
+    report_progress("windows", 0, len(windows))
+    # refresh_cache: these windows' tiles are not there as they should be, so a cached record of them is no good.
+    compute = window_median.with_options(refresh_cache=True)
+    failures = {}
+    pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
+    with pool as runner:
+        futures: list[PrefectFuture[Any]] = [
+            runner.submit(
+                compute,
+                {
+                    "destination": plan.destination,
+                    "plan_id": plan.id,
+                    "window_id": window.id,
+                    "fingerprint": plan.fingerprint(window),
+                },
+            )
+            for window in windows
+        ]
+        names: dict[PrefectFuture[Any], str] = dict(zip(futures, window_ids, strict=True))
+        for done, future in enumerate(as_completed(futures), start=1):
+            if not future.state.is_completed():
+                failures[names[future]] = cause_of(future)
+            progress.show(done)
+            report_progress("windows", done, len(windows))
+    return failures
+
+
+def cause_of(future: "PrefectFuture[Any]") -> str:
+    """Why a task failed, in our own words where the error is ours."""
+    error = future.result(raise_on_failure=False)
+    if isinstance(error, ClearyearError):
+        return error.found
+    return future.state.message or str(error)
+
+
+def with_cause(status: WindowStatus, failures: dict[str, str]) -> WindowStatus:
+    """A window that is missing because its task failed says so."""
+    if status.status is Status.MISSING and status.id in failures:
+        return status.model_copy(update={"cause": failures[status.id]})
+    return status
+
+
+def join(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mosaic | None, str]:
+    """The published mosaic: as it lies there if it is this very one, else by the mosaic task; or why not."""
+    allowed, problem = may_publish(plan, statuses)
+    if not allowed:
+        return None, problem
+    there, _ = published(plan, store)
+    if there is not None:
+        return there, ""
+    report_progress("mosaic", 0, 1)
+    written = mosaic_task(plan.destination, plan.id)
+    report_progress("mosaic", 1, 1)
+    return Mosaic.model_validate(written), ""
+
+
+def final_state(report: Report) -> State[Any]:
+    """Completed only if complete; otherwise a sentence that says how many windows are missing and why."""
+    outcome = report.outcome()
+    if report.status == "complete":
+        return Completed(message=report.sentence(), data=outcome)
+    if report.mosaic is not None:
+        return Completed(name="CompletedWithMissing", message=report.sentence(), data=outcome)
+    return Failed(message=report.sentence(), data=outcome)

@@ -1,0 +1,78 @@
+"""Every error clearyear raises on purpose.
+
+    ClearyearError            exit 1   anything else that is ours
+    ├── InputError            exit 2   the job, its scenes or its destination are not what they must be
+    ├── ReadError                      one scene could not be read in one window
+    ├── WindowError                    one window could not be computed
+    ├── StoreError                     a store did not answer as it must
+    └── IncompleteError       exit 3   windows are missing and the user did not allow that
+
+Each says what was found, what was wanted and what to do, in one paragraph, and carries the fields a program
+would ask for. ``transient`` is True where doing the same thing again may help.
+"""
+
+
+class ClearyearError(Exception):
+    """The root: what was found, what was wanted, what to do.
+
+    Args:
+        found: what is there, with the offending value.
+        wanted: what would have been right; may be empty.
+        do: what the user can do about it; may be empty.
+        transient: whether the same call may succeed later.
+        window: id of the window concerned.
+        scene: id of the scene concerned.
+        uri: the file or folder concerned.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        found: str,
+        wanted: str = "",
+        do: str = "",
+        *,
+        transient: bool = False,
+        window: str | None = None,
+        scene: str | None = None,
+        uri: str | None = None,
+    ) -> None:
+        # The positional arguments alone go to Exception, so that pickling restores the error and its __dict__.
+        super().__init__(found, wanted, do)
+        self.found, self.wanted, self.do = found, wanted, do
+        self.transient = transient
+        self.window, self.scene, self.uri = window, scene, uri
+
+    def __str__(self) -> str:
+        """One paragraph; empty parts are left out."""
+        parts = [self.found]
+        if self.wanted:
+            parts.append(f"Wanted: {self.wanted}")
+        if self.do:
+            parts.append(f"What to do: {self.do}")
+        return " ".join(p if p.endswith((".", "!", "?")) else f"{p}." for p in parts)
+
+
+class InputError(ClearyearError):
+    """The user's input is wrong: a job, a scene, a manifest, a destination."""
+
+    exit_code = 2
+
+
+class ReadError(ClearyearError):
+    """One scene could not be read in one window."""
+
+
+class WindowError(ClearyearError):
+    """One window could not be computed; more scenes failed than the job allows."""
+
+
+class StoreError(ClearyearError):
+    """A store (folder, bucket) refused or failed."""
+
+
+class IncompleteError(ClearyearError):
+    """Windows are missing, invalid or stale and the user did not allow an incomplete mosaic."""
+
+    exit_code = 3

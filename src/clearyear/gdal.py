@@ -1,0 +1,71 @@
+"""How we use GDAL: its options, which drivers may open a scene, and what its errors mean."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Set in the process environment because rasterio.Env does not reach the threads of a pool. setdefault: what the
+# user has set stays.
+OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # ^ no listing of the neighbours and no sidecars: 216 scenes share a folder, and a .aux.xml may redirect
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    # ^ 429 and 5xx are tried again below us; what is left over is a transient ReadError
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    # ^ a server that drips is a failed read, not a hung window
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    # ^ the header of a COG in one request
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF",
+    "VSI_CACHE": "TRUE",
+    "GDAL_CACHEMAX": "64",
+    # ^ MB. Every block is used once; a large cache only competes with the stacks
+    "GDAL_PAM_ENABLED": "NO",
+    # ^ no .aux.xml is read or written beside anything
+}
+for _name, _value in OPTIONS.items():
+    os.environ.setdefault(_name, _value)
+
+import rasterio  # noqa: E402  the options must be in place before GDAL starts
+from rasterio.errors import RasterioError  # noqa: E402
+from rasterio.io import DatasetReader  # noqa: E402
+
+from clearyear.errors import ReadError  # noqa: E402
+from clearyear.stores import gdal_path, split_uri  # noqa: E402
+
+DRIVER = "GTiff"
+"""What a scene may be. A VRT could reach elsewhere; it is not a scene."""
+
+_PERMANENT_HTTP = ("HTTP response code: 401", "HTTP response code: 403", "HTTP response code: 404", "does not exist")
+
+
+@contextmanager
+def open_raster(uri: str) -> Iterator[DatasetReader]:
+    """Open a scene for reading; closes at the end.
+
+    Raises:
+        ReadError: it cannot be opened or, inside the block, read. ``transient`` where trying again may help:
+            any failure of a remote file that is not «forbidden» or «not found».
+    """
+    try:
+        with rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False) as dataset:
+            yield dataset
+    except (RasterioError, OSError) as error:
+        said = words(error)
+        remote = split_uri(uri)[0] != "file"
+        raise ReadError(
+            said,
+            "a GeoTIFF that can be read",
+            transient=remote and not any(sign in said for sign in _PERMANENT_HTTP),
+            uri=uri,
+        ) from error
+
+
+def words(error: BaseException) -> str:
+    """The most telling sentence: GDAL's own stands in the cause, rasterio's is «Read failed. See previous…»."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__

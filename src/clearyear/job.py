@@ -1,0 +1,152 @@
+"""The job: what a user asks for, as flags, a YAML file or the form in the Prefect UI."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clearyear.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Job(BaseModel):
+    """One composite: these scenes, that period, to there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job")
+
+    scenes: str | list[str] = Field(
+        title="Scenes",
+        description="A folder or gs:// prefix of GeoTIFF scenes, a manifest (.csv or .json), or a list of files.",
+        examples=["gs://my-bucket/t31tcj", "scenes.csv"],
+    )
+    out: str = Field(
+        title="Destination",
+        description="Folder or gs:// prefix; the result goes to <destination>/<product>/<period>/.",
+        examples=["gs://my-bucket/composites"],
+    )
+    period: str | None = Field(
+        default=None,
+        title="Period",
+        description="2023, 2023-06, 2023-06--P3M or start/end (end excluded), in UTC. "
+        "Empty: the calendar year that had ended when the run was due.",
+        examples=["2023"],
+    )
+    pattern: str | None = Field(
+        default=None,
+        title="File-name pattern",
+        description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
+        "stands. Empty: every .tif, dated by the first date in its name.",
+    )
+    reducer: Literal["luminance-median", "band-median"] = Field(
+        default="luminance-median",
+        title="Reducer",
+        description="luminance-median: the observed colour of median brightness (RGB, 8 bit). "
+        "band-median: each band on its own, any number of bands.",
+    )
+    product: Name | None = Field(
+        default=None, title="Product name", description="How folders and files are called. Empty: the reducer's name."
+    )
+    layers: list[Literal["count", "source"]] = Field(
+        default_factory=list,
+        title="Extra layers",
+        description="count: valid samples of each pixel. source: which scene each pixel comes from "
+        "(luminance-median only).",
+    )
+    tile_size: int = Field(
+        default=1024,
+        ge=16,
+        le=16384,
+        title="Window size (px)",
+        description="Side of a window, the unit of work. A multiple of the scenes' block size reads fastest.",
+    )
+    nodata: list[float] | None = Field(
+        default=None,
+        title="Nodata values",
+        description="Values that mean «nothing seen». Empty: the scenes' own tag, and 0 for luminance-median.",
+    )
+    saturated: list[float] | None = Field(
+        default=None,
+        title="Saturated values",
+        description="Values that mean «too bright, most likely cloud». Empty: 255 for luminance-median, none else.",
+    )
+    max_failed_reads: int = Field(
+        default=0,
+        ge=0,
+        title="Failed reads allowed per window",
+        description="A scene that cannot be read is named and counted; with more than this a window fails.",
+    )
+    min_completeness: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        title="Least completeness",
+        description="Share of windows below which no mosaic is published. 1 = every window.",
+    )
+    allow_missing: bool = Field(
+        default=False,
+        title="Allow missing windows",
+        description="Publish whatever is there, and say in its metadata, report and STAC item what is missing.",
+    )
+    compress: Literal["deflate", "zstd", "lzw", "jpeg"] = Field(
+        default="deflate",
+        title="Mosaic compression",
+        description="Lossless, or jpeg: quality 90 with a mask, three bands of 8 bit only. Tiles are always lossless.",
+    )
+    workers: int | None = Field(
+        default=None, ge=1, title="Workers", description="Windows computed at once in one process. Empty: one a core."
+    )
+    overwrite: bool = Field(
+        default=False,
+        title="Replace another plan",
+        description="Allow this job to replace a different plan at the destination. Windows that still agree are kept.",
+    )
+
+
+def load_job(path: str, **overrides: Any) -> Job:
+    """A job from a YAML file; what is given beside it wins.
+
+    Raises:
+        InputError: the file cannot be read, or a key is unknown or has a wrong value.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise InputError(
+            f"The job file {path} cannot be read ({error.strerror})", "a YAML file", "correct the path"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())
+        raise InputError(f"The job file {path} is not YAML ({words})", "keys and values", "correct it") from error
+    if not isinstance(document, dict):
+        raise InputError(f"The job file {path} holds no keys", "scenes: …, out: …, period: …", "write them")
+    return make_job({**document, **overrides}, where=f"the job file {path}")
+
+
+def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
+    """A job from plain values.
+
+    Raises:
+        InputError: a key is unknown, missing or has a wrong value; all of them are named at once.
+    """
+    try:
+        return Job.model_validate(values)
+    except ValidationError as error:
+        complaints = [_complaint(e) for e in error.errors()]
+        raise InputError(
+            f"In {where}: {'; '.join(complaints)}",
+            f"the keys {', '.join(Job.model_fields)}",
+            "correct it; `clearyear run --help` explains each",
+        ) from error
+
+
+def _complaint(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("list[", "str")))
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key.replace("-", "_"), Job.model_fields, n=1)
+        return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if error["type"] == "missing":
+        return f"{key!r} is missing"
+    return f"{key} = {error['input']!r}: {error['msg']}"

@@ -1,0 +1,190 @@
+"""The plan: everything that will be done, as a value. What is missing is computed from it, never from a listing."""
+
+import csv
+import hashlib
+import io
+import json
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clearyear import __version__
+from clearyear.grid import Grid, Window
+from clearyear.periods import Period
+from clearyear.reducers import get_reducer
+from clearyear.scenes.scene import Scene
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_MB = 1_000_000
+_STRIP_SAMPLES = 1 << 24
+"""Samples (T × B × pixels) reduced at once; bounds what masks and kernels need beside the stack."""
+
+
+class Product(BaseModel):
+    """What is computed, and how it is written."""
+
+    model_config = _FROZEN
+
+    name: str
+    reducer: str
+    layers: tuple[str, ...]
+    """``composite`` and the optional ones asked for."""
+    n_bands: int
+    dtype: str
+    band_names: tuple[str, ...] = ()
+    invalid_values: tuple[float, ...]
+    """Nodata and saturated values of the scenes."""
+    nodata: float | None
+    """What a composite pixel without a valid sample becomes; None where every sample is valid."""
+    compress: str = "deflate"
+    """The mosaic's compression; tiles are always lossless."""
+
+
+class Plan(BaseModel):
+    """Product + period + scenes + grid + windows, and where the result goes."""
+
+    model_config = _FROZEN
+
+    product: Product
+    period: Period
+    scenes: tuple[Scene, ...]
+    """In acquisition order; a ``source`` layer's numbers are indices into this."""
+    grid: Grid
+    tile_size: int
+    max_failed_reads: int = 0
+    min_completeness: float = 1.0
+    created_by: str = f"clearyear {__version__}"
+    destination: str = Field(default="", exclude=True)
+    """Where this plan lies; not part of the file, so that a moved result stays readable."""
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """All windows, row by row."""
+        return tuple(self.grid.windows(self.tile_size))
+
+    @cached_property
+    def id(self) -> str:
+        """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
+        return _digest({"inputs": self._inputs, "tile_size": self.tile_size, "product": self.product.model_dump()})
+
+    def fingerprint(self, window: Window) -> str:
+        """What the window's pixels depend on: algorithm version, product, grid, scenes with versions, window."""
+        return _digest({"inputs": self._inputs, "window": window.model_dump()})
+
+    @cached_property
+    def _inputs(self) -> str:
+        product = self.product.model_dump(exclude={"name", "compress"})
+        return _digest(
+            {
+                "algorithm": [self.product.reducer, get_reducer(self.product.reducer).version],
+                "product": product,
+                "grid": self.grid.model_dump(mode="json", exclude={"block"}),
+                "scenes": [[s.id, s.datetime.isoformat(), s.assets, s.version] for s in self.scenes],
+            }
+        )
+
+    # -- names below the destination ------------------------------------------------------------------
+
+    @property
+    def stem(self) -> str:
+        """``<product>_<period>``: how every file of this plan begins."""
+        return f"{self.product.name}_{self.period.label}"
+
+    def mosaic_name(self, layer: str = "composite") -> str:
+        """The mosaic's file name."""
+        return f"{self.stem}{_suffix(layer)}.tif"
+
+    def tile_name(self, window: Window, layer: str = "composite") -> str:
+        """The tile's name below the destination."""
+        return f"tiles/{self.stem}_{window.id}{_suffix(layer)}.tif"
+
+    def record_name(self, window: Window) -> str:
+        """The window's record: its result, written after its tiles, the sign that they are whole."""
+        return f"tiles/{self.stem}_{window.id}.json"
+
+    @property
+    def item_name(self) -> str:
+        """The STAC item, written last."""
+        return f"{self.stem}.stac-item.json"
+
+    @property
+    def preview_name(self) -> str:
+        """The mosaic's picture."""
+        return f"{self.stem}_preview.jpg"
+
+    # -- what it costs ----------------------------------------------------------------------------------
+
+    def stack_bytes(self, window: Window) -> int:
+        """Bytes of the window's stack (T, B, H, W)."""
+        return len(self.scenes) * self.product.n_bands * window.n_pixels * self._itemsize
+
+    def peak_bytes(self, window: Window) -> int:
+        """Bytes computing one window needs: its stack, a strip's masks and keys, its layers and their encoding."""
+        n_samples = len(self.scenes) * self.product.n_bands
+        strip = min(max(_STRIP_SAMPLES, n_samples * window.width), n_samples * window.n_pixels)
+        layers = 3 * window.n_pixels * (self.product.n_bands * (self._itemsize + 2) + 2)
+        return self.stack_bytes(window) + strip * (1 + 2 * self._itemsize) + layers
+
+    def strip_rows(self, window: Window) -> int:
+        """Rows of the window reduced at once, so that ``peak_bytes`` holds; at least one."""
+        per_row = max(len(self.scenes), 1) * self.product.n_bands * window.width
+        return max(1, min(window.height, _STRIP_SAMPLES // per_row))
+
+    def read_bytes(self, window: Window) -> int:
+        """About how many stored bytes the window's reads cost: its share of each scene's file."""
+        share = window.n_pixels / (self.grid.width * self.grid.height)
+        return round(share * sum(scene.size for scene in self.scenes))
+
+    @property
+    def count_bands(self) -> int:
+        """Bands of the count layer: one where samples are valid as a whole, else one a band."""
+        return 1 if get_reducer(self.product.reducer).whole_samples else self.product.n_bands
+
+    @property
+    def _itemsize(self) -> int:
+        return {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float32": 4, "int32": 4, "uint32": 4}.get(
+            self.product.dtype, 8
+        )
+
+    # -- views ------------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """The plan as it is kept in plan.json."""
+        return json.dumps({"id": self.id, **self.model_dump(mode="json")}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, destination: str = "") -> "Plan":
+        """The plan of a plan.json lying at ``destination``.
+
+        Raises:
+            ValueError: it is no plan of this version of clearyear.
+        """
+        document: dict[str, Any] = json.loads(text)
+        known = document.pop("id", None)
+        plan = cls.model_validate({**document, "destination": destination})
+        if known is not None and known != plan.id:
+            raise ValueError(
+                "its id does not agree with its content, or it was made by another version of an algorithm"
+            )
+        return plan
+
+    def windows_csv(self) -> str:
+        """One row a window: where it lies and what reading it costs."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["id", "col_off", "row_off", "width", "height", "scenes", "days", "bytes_to_read"])
+        days = len({scene.datetime.date() for scene in self.scenes})
+        for w in self.windows:
+            row = [w.id, w.col_off, w.row_off, w.width, w.height, len(self.scenes), days, self.read_bytes(w)]
+            writer.writerow(row)
+        return out.getvalue()
+
+
+def _suffix(layer: str) -> str:
+    return "" if layer == "composite" else f"_{layer}"
+
+
+def _digest(value: Any) -> str:
+    """SHA-256 of canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

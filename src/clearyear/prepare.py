@@ -1,0 +1,241 @@
+"""From a job to a plan at its destination."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from clearyear.errors import ClearyearError, InputError
+from clearyear.job import Job
+from clearyear.periods import parse_period, year_before
+from clearyear.plan import Plan, Product
+from clearyear.reducers import get_reducer
+from clearyear.scenes import changed_scenes, find_scenes
+from clearyear.scenes.headers import Header, common_header
+from clearyear.stac import wgs84_geometry
+from clearyear.stores import Store, open_store
+
+log = logging.getLogger(__name__)
+
+PLAN = "plan.json"
+
+
+def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
+    """Find the scenes and lay out the windows; writes nothing.
+
+    Args:
+        job: what is asked for.
+        due: when the run was due; a job without a period means the calendar year before.
+
+    Raises:
+        InputError: no scenes, scenes that do not fit together, a reducer that cannot use them, a bad address.
+    """
+    period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
+    scenes = find_scenes(job.scenes, pattern=job.pattern, period=period)
+    header = common_header(scenes, max_unreadable=job.max_failed_reads)
+    reducer = get_reducer(job.reducer)
+    reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
+    product = _product(job, header)
+    return Plan(
+        product=product,
+        period=period,
+        scenes=tuple(scenes),
+        grid=header.grid,
+        tile_size=job.tile_size,
+        max_failed_reads=job.max_failed_reads,
+        min_completeness=0.0 if job.allow_missing else job.min_completeness,
+        destination=f"{job.out.rstrip('/')}/{product.name}/{period.label}",
+    )
+
+
+def prepare(job: Job, *, due: datetime | None = None) -> Plan:
+    """Make the plan and write it to its destination.
+
+    Raises:
+        InputError: as make_plan; or the destination cannot be written, or holds another plan's run and the job
+            does not say ``overwrite``.
+    """
+    plan = make_plan(job, due=due)
+    store = open_store(plan.destination)
+    if _other_plan(plan, store, overwrite=job.overwrite):
+        _withdraw(plan, store)
+    store.sweep()
+    store.write(PLAN, plan.to_json().encode())
+    store.write("windows.csv", plan.windows_csv().encode())
+    store.write("windows.geojson", _windows_geojson(plan).encode())
+    return plan
+
+
+def find_plan(out: str, *, allow_missing: bool = False) -> Plan:
+    """The plan lying at ``out``: what a run's ``--out`` was, or one product's period folder.
+
+    Args:
+        out: where to look.
+        allow_missing: take the plan as one that asks for no completeness.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    plan = plan_at(_destination(out))
+    return plan.model_copy(update={"min_completeness": 0.0}) if allow_missing else plan
+
+
+def _destination(out: str) -> str:
+    store = open_store(out)
+    if store.stat(PLAN) is not None:
+        return out
+    found = [e.name for e in store.entries() if e.name.count("/") == 2 and e.name.endswith(f"/{PLAN}")]
+    if len(found) == 1:
+        return f"{out.rstrip('/')}/{found[0].removesuffix(f'/{PLAN}')}"
+    if not found:
+        raise InputError(f"{out} holds no run", "a folder with plan.json, or <product>/<period>/plan.json in it",
+                         "give what --out was", uri=out)  # fmt: skip
+    folders = ", ".join(sorted(name.removesuffix(f"/{PLAN}") for name in found))
+    raise InputError(f"{out} holds {len(found)} runs: {folders}", "one", "give one of these folders", uri=out)
+
+
+def plan_at(destination: str) -> Plan:
+    """The plan of exactly this folder.
+
+    Raises:
+        InputError: its plan.json cannot be used.
+    """
+    store = open_store(destination)
+    try:
+        return Plan.from_json(store.read(PLAN), destination=store.root)
+    except ValueError as error:
+        raise InputError(
+            f"{store.uri(PLAN)} is no plan this version can use ({str(error).splitlines()[0]})",
+            "the plan.json of a run",
+            "run the job again with --overwrite",
+            uri=store.uri(PLAN),
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def known_plan(destination: str, plan_id: str) -> Plan:
+    """``plan_at``, read once a process, and only if it is the plan the caller speaks of.
+
+    Raises:
+        InputError: another plan lies there by now.
+    """
+    plan = plan_at(destination)
+    if plan.id != plan_id:
+        raise InputError(f"The plan at {destination} is no longer the one this run began with",
+                         "one run at a time, or one plan for both", "let the other run finish")  # fmt: skip
+    return plan
+
+
+def check_scenes(plan: Plan) -> None:
+    """Make sure that every scene is still the file the plan speaks of.
+
+    Raises:
+        InputError: some are gone or have changed; they are named.
+    """
+    changed = changed_scenes(plan.scenes)
+    if len(changed) > plan.max_failed_reads:
+        raise InputError(
+            f"{len(changed)} of {len(plan.scenes)} scenes are not what was planned: {'; '.join(changed[:5])}",
+            "the scenes as they were",
+            "run the job again with --overwrite to plan anew from what is there now",
+        )
+
+
+def _product(job: Job, header: Header) -> Product:
+    reducer = get_reducer(job.reducer)
+    unknown = sorted(set(job.layers) - set(reducer.layers))
+    if unknown:
+        raise InputError(
+            f"{reducer.name} has no layer {', '.join(unknown)}", f"layers of {reducer.layers[1:]}", "leave it out"
+        )
+    if job.compress == "jpeg" and (header.count != 3 or header.dtype != "uint8"):
+        raise InputError(
+            f"JPEG cannot hold {header.count} bands of {header.dtype}", "three bands of uint8", "use deflate"
+        )
+    tag = () if header.nodata is None else (header.nodata,)
+    nodata = tuple(job.nodata) if job.nodata is not None else (*reducer.default_nodata, *tag)
+    saturated = tuple(job.saturated) if job.saturated is not None else reducer.default_saturated
+    if reducer.whole_samples:
+        fill: float | None = 0.0
+    elif nodata:
+        fill = nodata[0]
+    else:
+        fill = float("nan") if header.dtype.startswith("float") else saturated[0] if saturated else None
+    names = header.band_names
+    if header.count == 3 and header.dtype == "uint8" and not any(names):
+        names = ("red", "green", "blue")
+    return Product(
+        name=job.product or reducer.name,
+        reducer=reducer.name,
+        layers=("composite", *sorted(set(job.layers))),
+        n_bands=header.count,
+        dtype=header.dtype,
+        band_names=names,
+        invalid_values=tuple(dict.fromkeys((*nodata, *saturated))),
+        nodata=fill,
+        compress=job.compress,
+    )
+
+
+def _other_plan(plan: Plan, store: Store, *, overwrite: bool) -> bool:
+    """Whether another plan lies at the destination; refused unless the job says so."""
+    if store.stat(PLAN) is None:
+        return False
+    try:
+        before = plan_at(plan.destination)
+        if before.id == plan.id:
+            return False
+        differences = _differences(before, plan)
+    except ClearyearError as error:
+        differences = [error.found]
+    if not overwrite:
+        raise InputError(
+            f"{store.root} already holds the run of another plan: {'; '.join(differences)}",
+            "the same plan, or an empty place",
+            "choose another --out or --product, or pass --overwrite to replace it (windows that still agree are kept)",
+            uri=store.root,
+        )
+    return True
+
+
+def _differences(before: Plan, now: Plan) -> list[str]:
+    found = []
+    if before.tile_size != now.tile_size:
+        found.append(f"windows of {before.tile_size} px there, {now.tile_size} px now")
+    if before.grid != now.grid:
+        found.append(f"a grid of {before.grid.width}×{before.grid.height} px there, another now")
+    if before.product != now.product:
+        mine, theirs = now.product.model_dump(), before.product.model_dump()
+        found += [f"{k} {theirs[k]} there, {mine[k]} now" for k in mine if mine[k] != theirs[k]]
+    there = {s.id: s.version for s in before.scenes}
+    here = {s.id: s.version for s in now.scenes}
+    counts = {
+        "new": len(here.keys() - there.keys()),
+        "gone": len(there.keys() - here.keys()),
+        "changed": sum(there[k] != here[k] for k in there.keys() & here.keys()),
+    }
+    found += [f"{n} scenes {what}" for what, n in counts.items() if n]
+    return found or ["other scenes' addresses or dates"]
+
+
+def _withdraw(plan: Plan, store: Store) -> None:
+    """Another plan takes the place: what was published goes, the item first; so do tiles it has no window for."""
+    ours = {plan.record_name(w) for w in plan.windows}
+    ours |= {plan.tile_name(w, layer) for w in plan.windows for layer in plan.product.layers}
+    names = [entry.name for entry in store.entries() if entry.name not in ours]
+    for name in sorted(names, key=lambda n: not n.endswith(".stac-item.json")):
+        store.remove(name)
+
+
+def _windows_geojson(plan: Plan) -> str:
+    """The windows as polygons in longitude and latitude, for a look in QGIS."""
+    features = [
+        {
+            "type": "Feature",
+            "id": w.id,
+            "geometry": wgs84_geometry(plan.grid.crs, plan.grid.corners(w)),
+            "properties": {"id": w.id, "width": w.width, "height": w.height, "scenes": len(plan.scenes)},
+        }
+        for w in plan.windows
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"

@@ -1,0 +1,154 @@
+"""From finished windows to a published composite, and what is published of a plan."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+
+from clearyear.cog import problems
+from clearyear.completeness import WindowStatus, check_plan
+from clearyear.errors import ClearyearError, StoreError
+from clearyear.mosaic import Mosaic, build_mosaic
+from clearyear.pictures import preview, tile_map
+from clearyear.plan import Plan
+from clearyear.prepare import PLAN, find_plan
+from clearyear.report import Report, is_allowed, make_report, markdown, missing_csv
+from clearyear.stac import make_item
+from clearyear.stores import Store, gdal_path, open_store, parent_of
+from clearyear.window import LayerFile
+
+log = logging.getLogger(__name__)
+
+
+def publish(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosaic:
+    """Build the mosaic and put it, its checksums and its preview in place.
+
+    Raises:
+        IncompleteError, ClearyearError, StoreError: nothing is published then.
+    """
+    store.remove(plan.item_name)
+    mosaic = build_mosaic(plan, store, statuses)
+    lines = [f"{file.sha256}  {file.name}\n" for file in mosaic.layers.values()]
+    store.write(f"{plan.stem}.sha256", "".join(lines).encode())
+    return mosaic
+
+
+def conclude(
+    plan: Plan, store: Store, statuses: Sequence[WindowStatus], mosaic: Mosaic | None, *, problem: str = ""
+) -> Report:
+    """Write the report in all its forms and, when a mosaic is published, the STAC item last."""
+    if mosaic is None:
+        store.remove(plan.item_name)
+    report = make_report(plan, store, statuses, mosaic, problem=problem)
+    _write_report(plan, store, statuses, report)
+    if mosaic is not None:
+        facts = {
+            "complete": report.status == "complete",
+            "windows_expected": report.expected,
+            "windows_done": report.done,
+            "missing_windows": [w.id for w in report.not_done],
+            "failed_reads": [f.model_dump() for f in report.failed_scenes],
+            "valid_share": report.valid_share,
+        }
+        extras = {"preview": plan.preview_name, "tile_map": "tile_map.png", "plan": PLAN, "report": "report.json"}
+        store.write(plan.item_name, make_item(plan, mosaic, facts, extras=extras).encode())
+    store.sweep()
+    return report
+
+
+def published(plan: Plan, store: Store) -> tuple[Mosaic | None, str]:
+    """What is published of this plan, byte for byte, or None and why not."""
+    if store.stat(plan.item_name) is None:
+        return None, "no mosaic is published"
+    try:
+        item = json.loads(store.read(plan.item_name))
+        if item["properties"]["clearyear:plan"] != plan.id:
+            return None, "the published mosaic is another plan's"
+        assets = {layer: item["assets"][layer] for layer in plan.product.layers}
+        files = {
+            k: LayerFile(name=a["href"].removeprefix("./"), size=a["file:size"], sha256=a["file:checksum"][4:])
+            for k, a in assets.items()
+        }
+    except (ValueError, KeyError, TypeError):
+        return None, f"{plan.item_name} cannot be read"
+    for file in files.values():
+        try:
+            if hashlib.sha256(store.read(file.name)).hexdigest() != file.sha256:
+                return None, f"the published {file.name} is damaged: its SHA-256 differs"
+        except StoreError:
+            return None, f"the published {file.name} is gone"
+    return Mosaic(layers=files), ""
+
+
+def survey(plan: Plan) -> Report:
+    """The report of what lies at the plan's destination now, written there too; computes and publishes nothing."""
+    store = open_store(plan.destination)
+    mosaic, problem = published(plan, store)
+    statuses = check_plan(plan, store)
+    report = make_report(plan, store, statuses, mosaic, problem=problem)
+    try:
+        _write_report(plan, store, statuses, report)
+    except ClearyearError as error:
+        log.warning("The report is not written to the destination: %s", error)
+    return report
+
+
+def join_windows(plan: Plan) -> Report:
+    """Publish the mosaic of the windows that are there, if enough are, and report; computes none."""
+    store = open_store(plan.destination)
+    statuses = check_plan(plan, store)
+    allowed, problem = may_publish(plan, statuses)
+    mosaic = publish(plan, store, statuses) if allowed else None
+    return conclude(plan, store, statuses, mosaic, problem=problem)
+
+
+def write_preview(source: str, target: str | None, *, size: int) -> str:
+    """A JPEG of a raster or of a result's mosaic; returns where it went.
+
+    Raises:
+        InputError: ``source`` is neither.
+    """
+    if source.lower().endswith((".tif", ".tiff")):
+        raster, default = source, f"{source.rpartition('.')[0]}_preview.jpg"
+    else:
+        plan = find_plan(source)
+        store = open_store(plan.destination)
+        raster, default = store.uri(plan.mosaic_name()), store.uri(plan.preview_name)
+    target = target or default
+    folder, name = parent_of(target)
+    open_store(folder).write(name, preview(gdal_path(raster), side=size))
+    return target
+
+
+def validate(source: str) -> list[str]:
+    """What is wrong with a GeoTIFF (strict COG validation, then every block read) or with a result's files."""
+    if source.lower().endswith((".tif", ".tiff")):
+        return problems(gdal_path(source))
+    plan = find_plan(source)
+    store = open_store(plan.destination)
+    mosaic, problem = published(plan, store)
+    found = [f"{s.id}: {s.status}: {s.cause}" for s in check_plan(plan, store) if not s.is_done]
+    if mosaic is None:
+        return [*found, problem]
+    for file in mosaic.layers.values():
+        found += [f"{file.name}: {p}" for p in problems(gdal_path(store.uri(file.name)))]
+    return found
+
+
+def _write_report(plan: Plan, store: Store, statuses: Sequence[WindowStatus], report: Report) -> None:
+    picture = store.read(plan.preview_name) if store.stat(plan.preview_name) else None
+    store.write("tile_map.png", tile_map(plan, statuses, picture))
+    store.write("missing.csv", missing_csv(report).encode())
+    store.write("report.md", markdown(report).encode())
+    store.write("report.json", (report.model_dump_json(indent=1) + "\n").encode())
+
+
+def may_publish(plan: Plan, statuses: Sequence[WindowStatus]) -> tuple[bool, str]:
+    """Whether a mosaic of these windows may be published, and else why not."""
+    if is_allowed(plan, statuses):
+        return True, ""
+    done = sum(status.is_done for status in statuses)
+    return False, (
+        f"{done} of {len(statuses)} windows are done, {plan.min_completeness:.0%} are asked for; "
+        "no mosaic is published (allow_missing would)"
+    )

@@ -1,0 +1,47 @@
+"""The observed colour of median luminance, for true-colour scenes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearyear.reducers.base import Layers, refuse
+
+
+class LuminanceMedian:
+    """Of the valid samples sorted by R + G + B the one at index n // 2: a colour some scene really saw.
+
+    Among equal sums the earlier acquisition comes first. Source: T. Bonfort's course project be-big-data, whose
+    rule this is; the tie rule is ours, so that the answer does not depend on a sort.
+    Layers: ``composite`` (3, H, W) uint8, (0, 0, 0) where no sample is valid; ``count`` (1, H, W) uint16, valid
+    samples; ``source`` (1, H, W) int16, the index in the plan's scenes of the one chosen, −1 for none.
+    """
+
+    name = "luminance-median"
+    version = 1
+    layers: tuple[str, ...] = ("composite", "count", "source")
+    whole_samples = True
+    default_nodata: tuple[float, ...] = (0.0,)
+    default_saturated: tuple[float, ...] = (255.0,)
+
+    def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
+        """See Reducer."""
+        if n_bands != 3 or dtype != "uint8":
+            raise refuse(self.name, f"{n_bands} bands of {dtype}", "three bands of uint8 (a true-colour image, TCI)")
+        if n_scenes > np.iinfo(np.int16).max:
+            raise refuse(self.name, f"{n_scenes} acquisitions", "at most 32,767: the source layer is int16")
+
+    def reduce(self, stack: NDArray[np.generic], valid: NDArray[np.bool_], nodata: float | None) -> Layers:
+        """See Reducer; ``nodata`` is 0 by definition."""
+        from clearyear.reducers.kernels import luminance_kernel
+
+        n_scenes, n_bands, height, width = stack.shape
+        n_pixels = height * width
+        composite = np.empty((n_bands, n_pixels), np.uint8)
+        count = np.empty(n_pixels, np.uint16)
+        source = np.empty(n_pixels, np.int16)
+        flat_valid = valid.reshape(n_scenes, n_pixels)
+        luminance_kernel(stack.reshape(n_scenes, n_bands, n_pixels), flat_valid, composite, count, source)
+        return {
+            "composite": composite.reshape(n_bands, height, width),
+            "count": count.reshape(1, height, width),
+            "source": source.reshape(1, height, width),
+        }

@@ -1,0 +1,256 @@
+"""The report: completeness of a plan as a value, and as JSON, CSV and Markdown."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clearyear import __version__
+from clearyear.completeness import Status, WindowStatus
+from clearyear.mosaic import Mosaic
+from clearyear.plan import Plan
+from clearyear.stores import Store
+
+_SHOWN = 500
+_CONTRACT = {
+    *("status", "mosaic", "expected", "ok", "missing", "invalid", "stale", "empty", "failed_reads"),
+    *("report", "stac_item", "layers", "causes", "problem"),
+}
+
+
+class FailedScene(BaseModel):
+    """A scene that could not be read somewhere."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scene: str
+    uri: str
+    windows: int
+    """In how many windows."""
+    cause: str
+    """What the first of them said."""
+
+
+class NotDone(BaseModel):
+    """A window that is not there, valid and current."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    status: Status
+    cause: str
+    bounds: tuple[float, float, float, float]
+    """(left, bottom, right, top) in the grid's CRS."""
+
+
+class Figures(BaseModel):
+    """What may differ between equal runs, kept apart from what may not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created: str
+    clearyear: str = __version__
+    window_seconds: float
+    """Sum over windows; with several workers more than the wall clock."""
+    bytes_read: int
+    """About how many stored bytes were read for the windows that are there."""
+
+
+class Report(BaseModel):
+    """What of the plan is there. ``expected`` = ok + empty + missing + invalid + stale."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["complete", "incomplete", "failed"]
+    mosaic: str | None
+    expected: int
+    ok: int
+    missing: list[str]
+    invalid: list[str]
+    stale: list[str]
+    empty: list[str]
+    failed_reads: int
+    """Reads that failed, over all windows."""
+    report: str
+    stac_item: str | None
+    preview: str | None
+    layers: dict[str, str]
+    """Published layers besides the composite."""
+    causes: dict[str, str]
+    """Window id → why it is not done."""
+    problem: str = ""
+    """Why no mosaic is published, in a sentence; empty when one is."""
+    product: str
+    period: str
+    destination: str
+    allowed: bool
+    """Whether an incomplete result is good enough for the user (min_completeness, allow_missing)."""
+    scenes: int
+    failed_scenes: list[FailedScene]
+    not_done: list[NotDone]
+    valid_share: float
+    """Share of the finished windows' pixels with at least one valid sample."""
+    figures: Figures = Field(repr=False)
+
+    @property
+    def done(self) -> int:
+        """Windows that are there, valid and current."""
+        return self.ok + len(self.empty)
+
+    def contract(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return self.model_dump(mode="json", include=_CONTRACT)
+
+    def outcome(self, *, allow_missing: bool = False) -> dict[str, Any]:
+        """``contract`` and whether an incomplete result is good enough: what decides the exit code."""
+        return self.contract() | {"allowed": self.allowed or allow_missing}
+
+    @property
+    def repair_command(self) -> str:
+        """The command that computes what is not done."""
+        return f"clearyear repair {self.destination}"
+
+    def sentence(self) -> str:
+        """The result in one sentence, for a state's message or a log."""
+        if self.status == "complete":
+            return f"{self.done} of {self.expected} windows are there; the mosaic is {self.mosaic}"
+        parts = [f"{len(ids)} {name}" for name in ("missing", "invalid", "stale") if (ids := getattr(self, name))]
+        why = f": {'; '.join(parts)}" if parts else ""
+        first = next(iter(self.causes.items()), None)
+        cause = f" ({first[0]}: {first[1]})" if first else f" ({self.problem})" if self.problem else ""
+        return f"{self.expected - self.done} of {self.expected} windows are not done{why}{cause}"
+
+
+def make_report(
+    plan: Plan, store: Store, statuses: Sequence[WindowStatus], mosaic: Mosaic | None, *, problem: str = ""
+) -> Report:
+    """Put the report together; writes nothing.
+
+    Args:
+        plan: what was to be done.
+        store: the plan's destination.
+        statuses: one a window, in the plan's order.
+        mosaic: what is published, or None.
+        problem: why nothing is, where the windows alone do not tell.
+    """
+    ids: dict[Status, list[str]] = defaultdict(list)
+    for status in statuses:
+        ids[status.status].append(status.id)
+    not_done = [
+        NotDone(id=s.id, status=s.status, cause=s.cause, bounds=plan.grid.bounds(w))
+        for w, s in zip(plan.windows, statuses, strict=True)
+        if not s.is_done
+    ]
+    complete = not not_done and mosaic is not None
+    layers = {k: store.uri(f.name) for k, f in mosaic.layers.items()} if mosaic else {}
+    return Report(
+        status="complete" if complete else "incomplete",
+        mosaic=layers.pop("composite", None),
+        expected=len(plan.windows),
+        ok=len(ids[Status.OK]),
+        missing=ids[Status.MISSING],
+        invalid=ids[Status.INVALID],
+        stale=ids[Status.STALE],
+        empty=ids[Status.EMPTY],
+        failed_reads=sum(len(s.result.failed_reads) for s in statuses if s.result),
+        report=store.uri("report.json"),
+        stac_item=store.uri(plan.item_name) if mosaic else None,
+        preview=store.uri(plan.preview_name) if mosaic else None,
+        layers=layers,
+        causes={n.id: n.cause for n in not_done},
+        problem=problem,
+        product=plan.product.name,
+        period=plan.period.label,
+        destination=store.root,
+        allowed=is_allowed(plan, statuses),
+        scenes=len(plan.scenes),
+        failed_scenes=_failed_scenes(statuses),
+        not_done=not_done,
+        valid_share=_valid_share(plan, statuses),
+        figures=Figures(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            window_seconds=round(sum(s.result.seconds for s in statuses if s.result), 3),
+            bytes_read=sum(s.result.bytes_read for s in statuses if s.result),
+        ),
+    )
+
+
+def is_allowed(plan: Plan, statuses: Sequence[WindowStatus]) -> bool:
+    """Whether enough windows are done for a mosaic to be published; never without a single one."""
+    done = sum(status.is_done for status in statuses)
+    return done > 0 and done >= plan.min_completeness * len(statuses)
+
+
+def missing_csv(report: Report) -> str:
+    """One row for each window that is not done; just the header when all are."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", "status", "cause", "left", "bottom", "right", "top", "repair"])
+    for w in report.not_done:
+        writer.writerow([w.id, w.status.value, _cell(w.cause), *w.bounds, _cell(report.repair_command)])
+    return out.getvalue()
+
+
+def markdown(report: Report) -> str:
+    """The report for people."""
+    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{report.sentence()}.", ""]
+    figures = {
+        "windows expected": report.expected,
+        "windows done": f"{report.done} ({report.done / report.expected:.1%})",
+        "of these empty (no valid sample)": len(report.empty),
+        "scenes": report.scenes,
+        "reads that failed": report.failed_reads,
+        "pixels with a valid sample": f"{report.valid_share:.2%}",
+        "mosaic": report.mosaic or "not published",
+        "window seconds, summed": report.figures.window_seconds,
+        "bytes read, about": f"{report.figures.bytes_read:,}",
+        "made": f"{report.figures.created} by clearyear {report.figures.clearyear}",
+    }
+    lines += ["| figure | value |", "|---|---|", *(f"| {k} | {_md(v)} |" for k, v in figures.items()), ""]
+    if report.not_done:
+        lines += [f"## {len(report.not_done)} windows are not done", "", f"Repair: `{report.repair_command}`", ""]
+        lines += ["| window | status | cause |", "|---|---|---|"]
+        lines += [f"| {w.id} | {w.status} | {_md(w.cause)} |" for w in report.not_done[:_SHOWN]]
+        if len(report.not_done) > _SHOWN:
+            lines.append(f"\n… and {len(report.not_done) - _SHOWN} more in missing.csv.")
+        lines.append("")
+    if report.failed_scenes:
+        lines += [f"## {len(report.failed_scenes)} scenes failed to read", ""]
+        lines += ["| scene | windows | cause |", "|---|---|---|"]
+        lines += [f"| {s.scene} | {s.windows} | {_md(s.cause)} |" for s in report.failed_scenes]
+        lines.append("")
+    return "\n".join([*lines, "![tile map](tile_map.png)", ""])
+
+
+def _failed_scenes(statuses: Sequence[WindowStatus]) -> list[FailedScene]:
+    first: dict[str, Any] = {}
+    windows: dict[str, int] = defaultdict(int)
+    for status in statuses:
+        for failed in status.result.failed_reads if status.result else ():
+            first.setdefault(failed.scene, failed)
+            windows[failed.scene] += 1
+    return [FailedScene(scene=k, uri=f.uri, windows=windows[k], cause=f.cause) for k, f in sorted(first.items())]
+
+
+def _valid_share(plan: Plan, statuses: Sequence[WindowStatus]) -> float:
+    done = [
+        (w.n_pixels, s.result.valid_share)
+        for w, s in zip(plan.windows, statuses, strict=True)
+        if s.is_done and s.result
+    ]
+    total = sum(n for n, _ in done)
+    return round(sum(n * share for n, share in done) / total, 6) if total else 0.0
+
+
+def _cell(text: str) -> str:
+    """A CSV cell that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def _md(value: object) -> str:
+    """A Markdown table cell."""
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,128 @@
+"""Where scenes come from: a folder or bucket prefix, a manifest, a list → scenes in acquisition order."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+
+from clearyear.errors import InputError
+from clearyear.periods import Period
+from clearyear.scenes.manifest import Row, is_manifest, read_manifest
+from clearyear.scenes.names import NamePattern
+from clearyear.scenes.scene import Scene
+from clearyear.stores import Entry, open_store, stat_uri
+
+__all__ = ["NamePattern", "Scene", "changed_scenes", "find_scenes"]
+
+log = logging.getLogger(__name__)
+
+
+def find_scenes(
+    source: str | Sequence[str], *, pattern: str | None = None, period: Period | None = None
+) -> list[Scene]:
+    """All scenes of ``source`` taken within ``period``.
+
+    Args:
+        source: a folder or ``gs://`` prefix (searched recursively), a manifest (.csv, .json), or a list of files.
+        pattern: which files are scenes and where their date stands; see NamePattern.
+        period: leave out what was taken outside [start, end); None keeps all.
+
+    Returns:
+        Scenes in acquisition order, (datetime, id), whatever order the source has.
+
+    Raises:
+        InputError: nothing is there, no scene is left, a file has no date, or two scenes have one id.
+    """
+    names = NamePattern(pattern)
+    if isinstance(source, str) and not is_manifest(source):
+        candidates = _listed(source, names)
+    else:
+        rows = read_manifest(source) if isinstance(source, str) else [Row(uri=uri) for uri in source]
+        candidates = _described(rows, names, "the manifest" if isinstance(source, str) else "the list")
+    within = [scene for scene in candidates if period is None or scene.datetime in period]
+    if not within:
+        span = f"{min(s.datetime for s in candidates):%Y-%m-%d} to {max(s.datetime for s in candidates):%Y-%m-%d}"
+        raise InputError(
+            f"None of the {len(candidates)} scenes of {_called(source)} was taken in {period and period.label}",
+            f"at least one; those found were taken from {span}",
+            "choose another period",
+        )
+    _refuse_doubles(within)
+    log.info("%d of %d scenes lie in the period", len(within), len(candidates))
+    return sorted(within, key=lambda scene: (scene.datetime, scene.id))
+
+
+def changed_scenes(scenes: Sequence[Scene]) -> list[str]:
+    """In words: which scenes are gone or no longer in the version the plan knows."""
+    with ThreadPoolExecutor(16) as pool:
+        now = list(pool.map(lambda scene: stat_uri(scene.uri), scenes))
+    return [
+        f"{scene.id} is gone ({scene.uri})" if entry is None else f"{scene.id} has changed ({scene.uri})"
+        for scene, entry in zip(scenes, now, strict=True)
+        if entry is None or entry.version != scene.version
+    ]
+
+
+def _listed(source: str, names: NamePattern) -> list[Scene]:
+    entries = open_store(source).entries()
+    chosen = [entry for entry in entries if names.matches(PurePosixPath(entry.name).name)]
+    if not chosen:
+        raise InputError(
+            f"No scenes: {source} holds {len(entries)} files, none of which matches {names.pattern or '*.tif'}",
+            "GeoTIFF files whose names hold their date",
+            "correct the address or the pattern",
+            uri=source,
+        )
+    return [_scene(Row(uri=entry.uri), entry, names, source) for entry in chosen]
+
+
+def _described(rows: Sequence[Row], names: NamePattern, where: str) -> list[Scene]:
+    if not rows:
+        raise InputError("The list of scenes is empty", "at least one address", "add the scenes")
+    with ThreadPoolExecutor(16) as pool:
+        entries = list(pool.map(lambda row: stat_uri(row.uri), rows))
+    absent = [row.uri for row, entry in zip(rows, entries, strict=True) if entry is None]
+    if absent:
+        raise InputError(
+            f"{len(absent)} of {len(rows)} scenes of {where} are not there: {', '.join(absent[:5])}",
+            "files that exist",
+            "correct their addresses or leave them out",
+        )
+    return [_scene(row, entry, names, where) for row, entry in zip(rows, entries, strict=True) if entry is not None]
+
+
+def _scene(row: Row, entry: Entry, names: NamePattern, where: str) -> Scene:
+    path = PurePosixPath(entry.name)
+    moment = row.datetime or names.datetime_of(path.name)
+    if moment is None:
+        raise InputError(
+            f"The file {path.name} of {where} tells no date",
+            "a date in the name, such as T31TCJ_20230102T104441_TCI.tif or field_2021-05-14.tif",
+            "say where it stands with --pattern 'S2_%Y%j_*.tif', leave it out with a pattern, or write a manifest "
+            "with a column datetime",
+            uri=entry.uri,
+        )
+    return Scene(
+        id=row.id or path.stem,
+        datetime=moment,
+        assets={"data": entry.uri},
+        version=entry.version,
+        size=entry.size,
+        cloud_cover=row.cloud_cover,
+    )
+
+
+def _refuse_doubles(scenes: Sequence[Scene]) -> None:
+    doubles = [scene_id for scene_id, n in Counter(s.id for s in scenes).items() if n > 1]
+    if doubles:
+        where = ", ".join(s.uri for s in scenes if s.id == doubles[0])
+        raise InputError(
+            f"{len(doubles)} scene names stand for more than one file, the first is {doubles[0]} ({where})",
+            "one file for a name",
+            "narrow the folder or the pattern, or give them ids in a manifest",
+        )
+
+
+def _called(source: str | Sequence[str]) -> str:
+    return source if isinstance(source, str) else "the list"

@@ -1,0 +1,151 @@
+"""Scenes from a list the user has: CSV, JSON, or the payload of the course's workers.
+
+CSV has a header; the columns are ``uri`` (or ``href``, ``path``, ``dataset``) and, where wanted, ``id``,
+``datetime`` and ``cloud_cover``. JSON is a list of addresses, a list of such rows, ``{"scenes": [...]}``, or the
+course's ``{"window": [x, y, w, h], "destination": ..., "datasets": [...]}``. Relative addresses are meant from
+the manifest's own folder.
+"""
+
+import csv
+import datetime as dt
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from clearyear.errors import InputError
+from clearyear.stores import open_store, split_uri
+
+_URI_KEYS = ("uri", "href", "path", "dataset")
+_KEYS = (*_URI_KEYS, "id", "datetime", "cloud_cover")
+_FORMS = (
+    "CSV with a column uri (and id, datetime, cloud_cover), or JSON: a list of addresses or of such rows, "
+    '{"scenes": [...]}, or {"window": [x, y, width, height], "destination": "...", "datasets": [...]}'
+)
+
+
+class Row(BaseModel):
+    """One line of a manifest; what it leaves open is found from the file's name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    id: str | None = None
+    datetime: dt.datetime | None = None
+    cloud_cover: float | None = None
+
+
+class Payload(BaseModel):
+    """The course's message: one window of these datasets, written to that destination."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    datasets: list[str]
+    window: tuple[int, int, int, int]
+    destination: str
+
+
+def is_manifest(uri: str) -> bool:
+    """Whether ``uri`` names a list of scenes rather than a folder or prefix of them."""
+    return uri.lower().endswith((".csv", ".json"))
+
+
+def read_manifest(uri: str) -> list[Row]:
+    """The rows of a manifest, in its order.
+
+    Raises:
+        InputError: it is not there, or is none of the forms above; the message names the row.
+    """
+    text = _text(uri)
+    rows = list(_csv_rows(text, uri) if uri.lower().endswith(".csv") else _json_rows(text, uri))
+    if not rows:
+        raise InputError(f"The manifest {uri} lists no scene", _FORMS, "add the scenes", uri=uri)
+    return [row.model_copy(update={"uri": _absolute(row.uri, uri)}) for row in rows]
+
+
+def read_payload(uri: str) -> Payload:
+    """The course's payload, its datasets made absolute.
+
+    Raises:
+        InputError: the file is not there or is no such payload.
+    """
+    document = _json(_text(uri), uri)
+    try:
+        payload = Payload.model_validate(document)
+    except ValueError as error:
+        raise InputError(
+            f"{uri} is not a worker's payload ({_first_line(error)})",
+            '{"window": [x, y, width, height], "destination": "...", "datasets": [...]}',
+            "correct it",
+            uri=uri,
+        ) from error
+    return payload.model_copy(update={"datasets": [_absolute(d, uri) for d in payload.datasets]})
+
+
+def _text(uri: str) -> str:
+    folder, _, name = uri.rpartition("/")
+    try:
+        return open_store(folder or ".").read(name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"The manifest {uri} is not text in UTF-8 ({error.reason})", _FORMS, "correct it") from error
+    except Exception as error:
+        raise InputError(
+            f"The manifest {uri} cannot be read ({error})", _FORMS, "correct the address", uri=uri
+        ) from error
+
+
+def _csv_rows(text: str, uri: str) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    if not set(reader.fieldnames or ()) & set(_URI_KEYS):
+        raise InputError(f"The header of {uri} is {reader.fieldnames}", _FORMS, "name the columns", uri=uri)
+    for number, record in enumerate(reader, start=2):
+        yield _row({k: v for k, v in record.items() if v}, f"line {number} of {uri}")
+
+
+def _json_rows(text: str, uri: str) -> Iterator[Row]:
+    document = _json(text, uri)
+    if isinstance(document, dict):
+        document = document.get("scenes", document.get("datasets"))
+    if not isinstance(document, list):
+        raise InputError(f"{uri} is JSON, but lists no scenes", _FORMS, "correct it", uri=uri)
+    for number, record in enumerate(document, start=1):
+        yield _row({"uri": record} if isinstance(record, str) else record, f"entry {number} of {uri}")
+
+
+def _row(record: Any, where: str) -> Row:
+    unknown = sorted(map(str, set(record) - set(_KEYS))) if isinstance(record, dict) else ["not an object"]
+    address = next((record[k] for k in _URI_KEYS if k in record), None) if not unknown else None
+    if address is None:
+        what = f"unknown {', '.join(unknown)}" if unknown else "no uri"
+        raise InputError(f"In {where}: {what}", f"the columns {', '.join(_KEYS)}", "correct that row")
+    try:
+        row = Row(uri=address, **{k: record[k] for k in ("id", "datetime", "cloud_cover") if k in record})
+    except ValueError as error:
+        raise InputError(f"In {where}: {_first_line(error)}", _FORMS, "correct that row") from error
+    if row.datetime is not None and row.datetime.tzinfo is None:
+        return row.model_copy(update={"datetime": row.datetime.replace(tzinfo=dt.UTC)})
+    return row
+
+
+def _json(text: str, uri: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{uri} is not JSON ({error})", _FORMS, "correct it", uri=uri) from error
+
+
+def _absolute(address: str, manifest: str) -> str:
+    if "://" in address or address.startswith("/"):
+        return address
+    folder = manifest.rpartition("/")[0] or "."
+    return f"{folder}/{address}" if "://" in folder else split_uri(f"{folder}/{address}")[2]
+
+
+def _first_line(error: ValueError) -> str:
+    """Pydantic's own words, without its links."""
+    if hasattr(error, "errors"):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0]

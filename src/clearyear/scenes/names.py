@@ -1,0 +1,87 @@
+"""Dates in file names: found without help, or by a pattern of glob and strftime signs."""
+
+import fnmatch
+import re
+from datetime import UTC, datetime
+
+from clearyear.errors import InputError
+
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?:T(\d{2}):?(\d{2}):?(\d{2}))?(?!\d)")
+_CODES = {
+    "%Y": r"(?P<Y>\d{4})",
+    "%m": r"(?P<m>\d{2})",
+    "%d": r"(?P<d>\d{2})",
+    "%j": r"(?P<j>\d{3})",
+    "%H": r"(?P<H>\d{2})",
+    "%M": r"(?P<M>\d{2})",
+    "%S": r"(?P<S>\d{2})",
+}
+
+
+class NamePattern:
+    """Which files are scenes, and when each was taken.
+
+    Args:
+        pattern: a glob over file names (``*_TCI.tif``), in which ``%Y %m %d %j %H %M %S`` may say where the
+            date stands (``S2_%Y%j_*.tif``). Without these the first YYYYMMDD, YYYY-MM-DD or
+            YYYYMMDDTHHMMSS in the name is the date. None: every ``.tif`` and ``.tiff``.
+
+    Raises:
+        InputError: the pattern repeats a code or uses an unknown one.
+    """
+
+    def __init__(self, pattern: str | None = None) -> None:
+        self.pattern = pattern
+        self._dated = pattern is not None and "%" in pattern
+        try:
+            self._regex = _compile(pattern or "*")
+        except re.error as error:
+            raise InputError(
+                f"The pattern {pattern!r} cannot be used ({error})",
+                "a glob such as *_TCI.tif, with each of %Y %m %d %j %H %M %S at most once",
+                "correct it",
+            ) from error
+
+    def matches(self, name: str) -> bool:
+        """Whether the file called ``name`` (without folders) is a scene."""
+        if self.pattern is None:
+            return name.lower().endswith((".tif", ".tiff"))
+        return self._regex.fullmatch(name) is not None
+
+    def datetime_of(self, name: str) -> datetime | None:
+        """When the scene called ``name`` was taken (UTC), or None where the name does not tell."""
+        return self._from_codes(name) if self._dated else _first_date(name)
+
+    def _from_codes(self, name: str) -> datetime | None:
+        match = self._regex.fullmatch(name)
+        parts = match.groupdict() if match else {}
+        if "Y" not in parts:
+            return None
+        text, form = parts["Y"], "%Y"
+        for code in "mdjHMS":
+            if code in parts:
+                text, form = f"{text} {parts[code]}", f"{form} %{code}"
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+
+def _first_date(name: str) -> datetime | None:
+    for match in _DATE.finditer(name):
+        try:
+            return datetime(*(int(part or 0) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
+        except ValueError:
+            continue
+    return None
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(%[A-Za-z])", pattern)
+    for part in parts[1::2]:
+        if part not in _CODES:
+            raise re.error(f"unknown code {part}")
+    # fnmatch.translate wraps its answer for whole-string use; between codes only its middle is wanted.
+    globs = [re.sub(r"\A\(\?s:(.*)\)\\[zZ]\Z", r"\1", fnmatch.translate(part), flags=re.S) for part in parts[::2]]
+    codes = [_CODES[part] for part in parts[1::2]] + [""]
+    return re.compile("".join(g + c for g, c in zip(globs, codes, strict=True)))

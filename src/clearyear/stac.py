@@ -1,0 +1,128 @@
+"""The STAC item of a published composite: what it is, what it was made from, and whether it is whole."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pystac
+from rasterio.crs import CRS
+from rasterio.warp import transform_geom
+
+from clearyear import __version__
+from clearyear.mosaic import Mosaic
+from clearyear.plan import Plan
+from clearyear.window import LAYER_NODATA
+
+_EXTENSIONS = [
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+]
+_DESCRIPTIONS = {
+    "composite": "The composite",
+    "count": "Valid samples of each pixel",
+    "source": "Index of the chosen scene among the derived_from links, -1 for none",
+}
+
+
+def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: Mapping[str, str]) -> str:
+    """The item as JSON.
+
+    Args:
+        plan: what was computed.
+        mosaic: the published layers.
+        facts: what is put under ``clearyear:<name>``: completeness, missing windows, failed reads.
+        extras: further files beside the item: asset key → file name (preview, plan, report).
+
+    Returns:
+        STAC 1.1 JSON with projection, file and processing extensions; hrefs relative to the item.
+    """
+    start, end = plan.period.start, plan.period.end - timedelta(seconds=1)  # STAC's spans include their end
+    if plan.period.label == "all":
+        start, end = plan.scenes[0].datetime, plan.scenes[-1].datetime
+    geometry = wgs84_geometry(plan.grid.crs, plan.grid.corners())
+    points = geometry["coordinates"][0] if geometry else []
+    item = pystac.Item(
+        id=plan.stem,
+        geometry=geometry,
+        bbox=_bbox(points) if geometry else None,
+        datetime=None,
+        start_datetime=start,
+        end_datetime=end,
+        properties=_properties(plan, facts),
+        stac_extensions=list(_EXTENSIONS),
+    )
+    for layer, file in mosaic.layers.items():
+        item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
+    for key, name in extras.items():
+        item.add_asset(key, _extra_asset(key, name))
+    for scene in plan.scenes:
+        href = scene.uri if "://" in scene.uri else f"file://{scene.uri}"
+        item.add_link(pystac.Link("derived_from", href, media_type=pystac.MediaType.GEOTIFF, title=scene.id))
+    return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
+
+
+def wgs84_geometry(crs: str, ring: list[tuple[float, float]]) -> dict[str, Any] | None:
+    """A ring in ``crs`` as a GeoJSON polygon in longitude and latitude; None without a CRS."""
+    if not crs:
+        return None
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    found = transform_geom(CRS.from_string(crs), "EPSG:4326", polygon, precision=7)
+    return {"type": "Polygon", "coordinates": [[[x, y] for x, y in found["coordinates"][0]]]}
+
+
+def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
+    crs = CRS.from_string(plan.grid.crs) if plan.grid.crs else None
+    authority = crs.to_authority() if crs else None
+    projection: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
+    if crs and not authority:
+        projection["proj:wkt2"] = crs.to_wkt()
+    return {
+        "title": f"{plan.product.name}, {plan.period.label}",
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **projection,
+        "proj:shape": [plan.grid.height, plan.grid.width],
+        "proj:transform": list(plan.grid.transform),
+        "processing:level": "L3",
+        "processing:lineage": f"{plan.product.reducer} of {len(plan.scenes)} scenes taken in {plan.period.label}",
+        "processing:software": {"clearyear": __version__},
+        "clearyear:plan": plan.id,
+        "clearyear:reducer": plan.product.reducer,
+        "clearyear:invalid_values": list(plan.product.invalid_values),
+        **{f"clearyear:{key}": value for key, value in facts.items()},
+    }
+
+
+def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> pystac.Asset:
+    composite = layer == "composite"
+    n_bands = {"composite": plan.product.n_bands, "source": 1}.get(layer, plan.count_bands)
+    names = plan.product.band_names if composite else ((layer,) if n_bands == 1 else plan.product.band_names)
+    nodata = plan.product.nodata if composite else LAYER_NODATA[layer]
+    fields: dict[str, Any] = {
+        "bands": [{"name": names[i] if i < len(names) and names[i] else f"band-{i + 1}"} for i in range(n_bands)],
+        "data_type": {"composite": plan.product.dtype, "count": "uint16", "source": "int16"}[layer],
+        "file:size": size,
+        "file:checksum": f"1220{sha256}",  # multihash: 0x12 = sha2-256, 0x20 = 32 bytes
+    }
+    if nodata is not None:
+        fields["nodata"] = "nan" if nodata != nodata else nodata
+    visual = composite and n_bands == 3 and plan.product.dtype == "uint8"
+    return pystac.Asset(
+        href=f"./{name}",
+        title=_DESCRIPTIONS[layer],
+        media_type=pystac.MediaType.COG,
+        roles=["data", "visual"] if visual else ["data"],
+        extra_fields=fields,
+    )
+
+
+def _extra_asset(key: str, name: str) -> pystac.Asset:
+    kinds = {"jpg": (pystac.MediaType.JPEG, "thumbnail"), "png": (pystac.MediaType.PNG, "overview")}
+    media_type, role = kinds.get(name.rpartition(".")[2], (pystac.MediaType.JSON, "metadata"))
+    return pystac.Asset(href=f"./{name}", title=key.replace("_", " "), media_type=media_type, roles=[role])
+
+
+def _bbox(points: list[list[float]]) -> list[float]:
+    xs, ys = zip(*points, strict=True)
+    return [min(xs), min(ys), max(xs), max(ys)]

@@ -1,0 +1,52 @@
+"""What a store is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One stored file."""
+
+    name: str
+    """Path below the store's root, with forward slashes."""
+    uri: str
+    """The whole address, as a job would write it."""
+    size: int
+    """Bytes."""
+    version: str
+    """Changes when the content does: a GCS generation, or mtime and size of a local file."""
+
+
+class Store(Protocol):
+    """What the rest of clearyear needs from a folder or a bucket. Names are relative to ``root``."""
+
+    root: str
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """All files below ``prefix``, recursively, sorted by name."""
+
+    def stat(self, name: str) -> Entry | None:
+        """The entry called ``name``, or None."""
+
+    def read(self, name: str) -> bytes:
+        """The whole content. Raises StoreError when there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put ``data`` under ``name`` atomically, replacing what was there."""
+
+    def write_file(self, name: str, source: Path) -> None:
+        """Put the local file ``source`` under ``name`` atomically; ``source`` is gone afterwards."""
+
+    def remove(self, name: str) -> None:
+        """Delete ``name``; no error when it is not there."""
+
+    def uri(self, name: str) -> str:
+        """The address of ``name``."""
+
+    def scratch(self) -> Path:
+        """A local folder for big temporary files, on the destination's own disk where there is one."""
+
+    def sweep(self) -> None:
+        """Remove temporary files of processes that are no more."""

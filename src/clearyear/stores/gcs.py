@@ -1,0 +1,138 @@
+"""A Google Cloud Storage bucket as a store."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clearyear.errors import InputError, StoreError
+from clearyear.settings import Settings
+from clearyear.stores.base import Entry
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Client
+
+
+class GcsStore:
+    """A bucket and prefix. An upload appears under its name only when it is whole; that is GCS's own promise."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self.root = f"gs://{bucket}/{self.prefix}".rstrip("/")
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """See Store."""
+        with self._errors("list", prefix):
+            blobs = _gcs_client().list_blobs(self.bucket, prefix=self.prefix + prefix)
+            return sorted((self._entry(b) for b in blobs if not b.name.endswith("/")), key=lambda e: e.name)
+
+    def stat(self, name: str) -> Entry | None:
+        """See Store."""
+        with self._errors("read", name):
+            blob = _gcs_client().bucket(self.bucket).get_blob(self.prefix + name)
+            return self._entry(blob) if blob else None
+
+    def read(self, name: str) -> bytes:
+        """See Store."""
+        with self._errors("read", name):
+            data: bytes = self._blob(name).download_as_bytes(checksum="crc32c")
+            return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """See Store."""
+        with self._errors("write", name):
+            blob = self._blob(name)
+            # The precondition makes the upload safe to retry: a second attempt cannot overwrite a later write.
+            blob.upload_from_string(data, if_generation_match=self._generation(name), checksum="crc32c")
+
+    def write_file(self, name: str, source: Path) -> None:
+        """See Store."""
+        with self._errors("write", name):
+            generation = self._generation(name)
+            self._blob(name).upload_from_filename(str(source), if_generation_match=generation, checksum="crc32c")
+        source.unlink()
+
+    def remove(self, name: str) -> None:
+        """See Store."""
+        with self._errors("remove", name):
+            if generation := self._generation(name):
+                self._blob(name).delete(if_generation_match=generation)
+
+    def uri(self, name: str) -> str:
+        """See Store."""
+        return f"gs://{self.bucket}/{self.prefix}{name}"
+
+    def scratch(self) -> Path:
+        """See Store."""
+        return Path(tempfile.mkdtemp(prefix="clearyear-"))
+
+    def sweep(self) -> None:
+        """See Store; nothing half-written can lie in a bucket."""
+
+    def _blob(self, name: str) -> "Blob":
+        return _gcs_client().bucket(self.bucket).blob(self.prefix + name)
+
+    def _generation(self, name: str) -> int:
+        blob = _gcs_client().bucket(self.bucket).get_blob(self.prefix + name)
+        return int(blob.generation) if blob else 0
+
+    def _entry(self, blob: "Blob") -> Entry:
+        return Entry(
+            name=blob.name.removeprefix(self.prefix),
+            uri=f"gs://{self.bucket}/{blob.name}",
+            size=int(blob.size or 0),
+            version=str(blob.generation),
+        )
+
+    @contextmanager
+    def _errors(self, verb: str, name: str) -> Iterator[None]:
+        from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, Unauthorized
+        from requests.exceptions import ConnectionError as RequestsConnectionError
+        from requests.exceptions import Timeout
+
+        uri = self.uri(name)
+        try:
+            yield
+        except NotFound as error:
+            if verb == "list" or "bucket" in str(error).lower():
+                raise InputError(
+                    f"The bucket of {uri} does not exist", "a bucket that can be reached", "correct its name", uri=uri
+                ) from error
+            raise StoreError(f"Cannot {verb} {uri}: it is not there", uri=uri) from error
+        except (Forbidden, Unauthorized) as error:
+            raise InputError(
+                f"Not allowed to {verb} {uri}: {error.message}",
+                "an account with that right",
+                "run `gcloud auth application-default login`, or give the service account the role",
+                uri=uri,
+            ) from error
+        except (GoogleAPICallError, RetryError, RequestsConnectionError, Timeout) as error:
+            raise StoreError(f"Cannot {verb} {uri}: {error}", transient=True, uri=uri) from error
+
+
+@lru_cache(maxsize=1)
+def _gcs_client() -> "Client":
+    """One client for the process; its connection pool is safe between threads."""
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud import storage
+
+    account: dict[str, Any] = {}
+    if os.environ.get("STORAGE_EMULATOR_HOST") or Settings().gs_anonymous:
+        from google.auth.credentials import AnonymousCredentials
+
+        account = {
+            "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            "project": "anonymous",
+        }
+    try:
+        return storage.Client(**account)
+    except DefaultCredentialsError as error:
+        raise InputError(
+            "No Google credentials were found for a gs:// address",
+            "application-default credentials, or CLEARYEAR_GS_ANONYMOUS=1 for public buckets",
+            "run `gcloud auth application-default login`",
+        ) from error

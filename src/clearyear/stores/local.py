@@ -1,0 +1,144 @@
+"""A folder as a store."""
+
+import errno
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clearyear.errors import ClearyearError, InputError, StoreError
+from clearyear.stores.base import Entry
+
+_TRANSIENT_ERRNO = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENETUNREACH}
+_SCRATCH = ".clearyear-tmp"
+
+
+class LocalStore:
+    """A folder. Writing goes through a temporary file on the same disk and a rename."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = str(folder)
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """See Store."""
+        base = self.folder / prefix
+        found = []
+        for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
+            folders[:] = sorted(f for f in folders if f != _SCRATCH)
+            found += [self._entry(Path(directory) / f) for f in files]
+        return sorted((e for e in found if e is not None), key=lambda e: e.name)
+
+    def stat(self, name: str) -> Entry | None:
+        """See Store."""
+        return self._entry(self.folder / name)
+
+    def read(self, name: str) -> bytes:
+        """See Store."""
+        with self._errors("read", name):
+            return (self.folder / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """See Store."""
+        with self._errors("write", name):
+            temporary = self.scratch() / uuid.uuid4().hex
+            try:
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._publish(temporary, name)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def write_file(self, name: str, source: Path) -> None:
+        """See Store."""
+        with self._errors("write", name):
+            if source.stat().st_dev != self.scratch().stat().st_dev:
+                copy = self.scratch() / uuid.uuid4().hex
+                shutil.copyfile(source, copy)
+                source.unlink()
+                source = copy
+            with source.open("rb") as file:
+                os.fsync(file.fileno())
+            self._publish(source, name)
+
+    def remove(self, name: str) -> None:
+        """See Store."""
+        with self._errors("remove", name):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def uri(self, name: str) -> str:
+        """See Store."""
+        return str(self.folder / name)
+
+    def scratch(self) -> Path:
+        """See Store; a folder of this process's own, so that a sweep can tell whose it is."""
+        folder = self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}"
+        with self._errors("write", _SCRATCH):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def sweep(self) -> None:
+        """See Store; those of this machine's processes that are no more, and this one's own."""
+        base = self.folder / _SCRATCH
+        for folder in base.glob(f"{socket.gethostname()}-*") if base.is_dir() else ():
+            pid = int(folder.name.rpartition("-")[2])
+            if pid == os.getpid() or not _is_alive(pid):
+                shutil.rmtree(folder, ignore_errors=True)
+        if base.is_dir() and not any(base.iterdir()):
+            base.rmdir()
+
+    def _publish(self, temporary: Path, name: str) -> None:
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, target)
+
+    def _entry(self, path: Path) -> Entry | None:
+        try:
+            info = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        name = path.relative_to(self.folder).as_posix()
+        return Entry(name=name, uri=str(path), size=info.st_size, version=f"{info.st_mtime_ns}-{info.st_size}")
+
+    @staticmethod
+    def _raise(error: OSError) -> None:
+        raise _os_error("list", str(error.filename), error)
+
+    @contextmanager
+    def _errors(self, verb: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _os_error(verb, str(self.folder / name), error) from error
+
+
+def _os_error(verb: str, uri: str, error: OSError) -> ClearyearError:
+    """What the operating system said, as one of our errors: the user's to mend, or worth another try."""
+    reason = error.strerror or str(error)
+    if error.errno in _TRANSIENT_ERRNO:
+        return StoreError(f"Cannot {verb} {uri}: {reason}", transient=True, uri=uri)
+    if error.errno == errno.ENOENT and verb == "read":
+        return StoreError(f"Cannot read {uri}: it is not there", uri=uri)
+    return InputError(
+        f"Cannot {verb} {uri}: {reason}",
+        "a folder that exists and may be used"
+        if verb in ("read", "list")
+        else "a place that can be written, with room",
+        "mend the path, its permissions or the disk; what is finished is kept",
+        uri=uri,
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

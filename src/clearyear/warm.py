@@ -1,0 +1,26 @@
+"""Compile every kernel into numba's cache: `python -m clearyear.warm`, run while an image is built."""
+
+import numpy as np
+
+from clearyear.masks import valid_samples
+from clearyear.reducers import REDUCERS
+
+_DTYPES = ("uint8", "uint16", "int16", "float32")
+
+
+def warm() -> int:
+    """Run every reducer once on each dtype and depth it has a kernel for; returns how many runs that took."""
+    runs = 0
+    for reducer in REDUCERS.values():
+        for dtype in _DTYPES if not reducer.whole_samples else ("uint8",):
+            for n_scenes in (2, 300):  # counters widen above 255 scenes
+                for rows in (4, 2):  # a whole stack and a strip of one lie differently in memory
+                    stack = np.ones((n_scenes, 3, 4, 8), dtype)[:, :, :rows]
+                    valid = valid_samples(stack, (0.0,), whole_samples=reducer.whole_samples)
+                    reducer.reduce(stack, valid, 0.0)
+                    runs += 1
+    return runs
+
+
+if __name__ == "__main__":
+    warm()

@@ -1,0 +1,1 @@
+"""Prefect tasks: one call into the core each. Retries, caching, timeouts and tags live here and nowhere else."""
