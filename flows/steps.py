@@ -60,7 +60,7 @@ def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[
                 compute,
                 {
                     "destination": plan.destination,
-                    "plan_id": plan.id,
+                    "plan_digest": plan.digest,
                     "window_id": window.id,
                     "fingerprint": plan.fingerprint(window),
                 },
@@ -100,7 +100,7 @@ def join(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mo
     if there is not None:
         return there, ""
     report_progress("mosaic", 0, 1)
-    written = mosaic_task(plan.destination, plan.id)
+    written = mosaic_task(plan.destination, plan.digest)
     report_progress("mosaic", 1, 1)
     return Mosaic.model_validate(written), ""
 

@@ -21,7 +21,7 @@ from tasks.window_median import is_transient
     retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
 )
-def mosaic(destination: str, plan_id: str) -> dict[str, Any]:
+def mosaic(destination: str, plan_digest: str) -> dict[str, Any]:
     """Join the windows lying at ``destination`` and publish the mosaic; returns what was written."""
-    plan, store = known_plan(destination, plan_id), open_store(destination)
+    plan, store = known_plan(destination, plan_digest), open_store(destination)
     return publish(plan, store, check_plan(plan, store)).model_dump(mode="json")

@@ -46,9 +46,12 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
 
 
 @pytest.fixture
-def client(gcs: GcsServer) -> storage.Client:
+def client(gcs: GcsServer) -> Iterator[storage.Client]:
     """The real client; it finds the server through the environment."""
-    return storage.Client(project="test", credentials=AnonymousCredentials())
+    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    opened = storage.Client(project="test", credentials=nobody)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -189,7 +192,8 @@ def test_listing_in_pages(client: storage.Client, gcs: GcsServer) -> None:
         gcs.requests.clear()
         assert [blob.name for blob in client.list_blobs(BUCKET, prefix="p/", page_size=size)] == keys
         assert len(gcs.requests) == calls
-    assert [blob.name for blob in client.list_blobs(BUCKET, prefix="p/", max_results=12, page_size=5)] == keys[:12]
+    first = client.list_blobs(BUCKET, prefix="p/", max_results=12, page_size=5)
+    assert [blob.name for blob in first] == keys[:12]
     assert list(client.list_blobs(BUCKET, prefix="none/")) == []
 
 
@@ -288,7 +292,7 @@ def test_gaps_are_loud(client: storage.Client, bucket: storage.Bucket, gcs: GcsS
         bucket.blob("a").reload(if_generation_not_match=1)
     assert len(gcs.requests) == 3
     with pytest.raises(BadRequest):
-        list(client.list_blobs(BUCKET, page_size="many"))  # type: ignore[arg-type]
+        list(client.list_blobs(BUCKET, page_size="many"))
 
 
 def test_a_fault_is_retried(client: storage.Client, bucket: storage.Bucket, gcs: GcsServer) -> None:
@@ -354,7 +358,8 @@ def test_gdal_lists_instead_of_guessing(gcs: GcsServer) -> None:
     listing, *reads = gcs.requests
     assert (listing.path, listing.query) == (f"/{BUCKET}/", {"delimiter": "/", "prefix": "d/"})
     assert {request.path for request in reads} == {f"/{BUCKET}/d/x.tif"}
-    page = requests.get(f"{gcs.url}/{BUCKET}", params={"delimiter": "/", "prefix": "d/", "max-keys": 1}, timeout=5)
+    query = {"delimiter": "/", "prefix": "d/", "max-keys": "1"}
+    page = requests.get(f"{gcs.url}/{BUCKET}", params=query, timeout=5)
     assert "<Prefix>d/deeper/</Prefix>" in page.text
     assert "<NextMarker>d/deeper/</NextMarker>" in page.text
     assert "<Key>" not in page.text

@@ -16,6 +16,7 @@ from clearyear.errors import ClearyearError
 from clearyear.grid import Grid, Window
 
 _BLOCK = 512
+_LEAST_COG_BLOCK = 128
 _JPEG_QUALITY = 90
 
 
@@ -110,7 +111,7 @@ def write_cog(source: Path, target: Path, *, compress: str, resampling: str) -> 
         resampling: how overviews are made: ``average`` (of valid pixels) or ``nearest`` (classes, indices).
     """
     with rasterio.open(source) as dataset:
-        block = tile_block(dataset.width, dataset.height)
+        block = max(_LEAST_COG_BLOCK, tile_block(dataset.width, dataset.height))
     options: dict[str, Any] = {"quality": _JPEG_QUALITY} if compress == "jpeg" else {"predictor": "YES"}
     rasterio_copy(
         source,

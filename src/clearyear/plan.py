@@ -68,6 +68,11 @@ class Plan(BaseModel):
         """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
         return _digest({"inputs": self._inputs, "tile_size": self.tile_size, "product": self.product.model_dump()})
 
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all that a window is computed by, tolerances too: what a task knows the plan by."""
+        return _digest(self.model_dump(mode="json", exclude={"min_completeness"}))
+
     def fingerprint(self, window: Window) -> str:
         """What the window's pixels depend on: algorithm version, product, grid, scenes with versions, window."""
         return _digest({"inputs": self._inputs, "window": window.model_dump()})

@@ -113,16 +113,20 @@ def plan_at(destination: str) -> Plan:
 
 
 @lru_cache(maxsize=8)
-def known_plan(destination: str, plan_id: str) -> Plan:
+def known_plan(destination: str, digest: str) -> Plan:
     """``plan_at``, read once a process, and only if it is the plan the caller speaks of.
 
     Raises:
         InputError: another plan lies there by now.
     """
     plan = plan_at(destination)
-    if plan.id != plan_id:
-        raise InputError(f"The plan at {destination} is no longer the one this run began with",
-                         "one run at a time, or one plan for both", "let the other run finish")  # fmt: skip
+    if plan.digest != digest:
+        raise InputError(
+            f"The plan at {destination} is no longer the one this run began with",
+            "one run at a time, or one plan for both",
+            "let the other run finish, then start again",
+            uri=destination,
+        )
     return plan
 
 

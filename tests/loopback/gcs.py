@@ -173,7 +173,11 @@ def check_preconditions(current: StoredObject | None, query: Mapping[str, str]) 
 
 
 def list_page(
-    keys: Iterable[str], prefix: str, delimiter: str, after: str, limit: int
+    keys: Iterable[str],
+    prefix: str,
+    delimiter: str,
+    after: str,
+    limit: int,
 ) -> tuple[list[str], list[str], str]:
     """One page of a listing: its keys, its common prefixes, and the token of the next page or ""."""
     entries: dict[str, bool] = {}  # name -> is it a common prefix? In the order of the keys.
@@ -351,6 +355,8 @@ class GcsApi:
         start, total = match.groups() if match else ("0", str(len(request.body)))
         if upload.result is None:
             if start is not None:
+                if int(start) > len(upload.buffer):
+                    raise ValueError("this piece leaves a gap")
                 # A piece sent again, because its answer was lost, takes the place of its first copy.
                 upload.buffer[int(start) :] = request.body
             size = len(upload.buffer)
@@ -365,19 +371,19 @@ class GcsApi:
 
     def list_xml(self, request: Request, bucket: str) -> Reply:
         """List objects, as the XML API does: GDAL looks there which sidecar files there are."""
-        query = {"prefix": "", "delimiter": "", "marker": "", "max-keys": str(MAX_PAGE), **request.query}
-        objects = self.store.objects(bucket)
-        limit = int(query["max-keys"])
-        keys, prefixes, token = list_page(objects, query["prefix"], query["delimiter"], query["marker"], limit)
+        objects, query = self.store.objects(bucket), request.query
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        after, limit = query.get("marker", ""), int(query.get("max-keys", MAX_PAGE))
+        keys, prefixes, token = list_page(objects, prefix, delimiter, after, limit)
         root = ElementTree.Element("ListBucketResult", xmlns="http://doc.s3.amazonaws.com/2006-03-01")
         more = {"IsTruncated": "true", "NextMarker": token} if token else {"IsTruncated": "false"}
-        add_children(root, {"Name": bucket, "Prefix": query["prefix"], **more})
+        add_children(root, {"Name": bucket, "Prefix": prefix, **more})
         for key in keys:
             about = objects[key].resource
             entry = {"Key": key, "LastModified": about["updated"], "Size": about["size"]}
             add_children(ElementTree.SubElement(root, "Contents"), entry)
-        for prefix in prefixes:
-            add_children(ElementTree.SubElement(root, "CommonPrefixes"), {"Prefix": prefix})
+        for common in prefixes:
+            add_children(ElementTree.SubElement(root, "CommonPrefixes"), {"Prefix": common})
         return xml_reply(root)
 
 

@@ -1,0 +1,85 @@
+"""What the tests share: real imagery, scenes made on the spot, one Prefect for the session."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+from clearyear import console
+
+# Numba, Prefect's first start and the shared machine make single examples slow now and then.
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.load_profile("default")
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Real imagery beside the checkout; it is not part of the project."""
+
+SceneMaker = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real imagery; a test that needs it skips where it is absent."""
+    if not (DATA / "README.md").exists():
+        pytest.skip(f"the real imagery is not here ({DATA.name} beside the checkout)")
+    return DATA
+
+
+def write_scene(path: Path, pixels: NDArray[Any], **profile: Any) -> Path:
+    """A small GeoTIFF scene of (B, H, W) pixels: UTM 31N, 10 m, nodata 0, 16 px blocks unless said otherwise."""
+    import rasterio
+    from affine import Affine
+
+    settings_ = {
+        "driver": "GTiff",
+        "count": pixels.shape[0],
+        "height": pixels.shape[1],
+        "width": pixels.shape[2],
+        "dtype": str(pixels.dtype),
+        "crs": "EPSG:32631",
+        "transform": Affine(10, 0, 300000, 0, -10, 4900020),
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 16,
+        "blockysize": 16,
+        "compress": "deflate",
+        **profile,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(path, "w", **settings_) as dataset:
+        dataset.write(pixels)
+    return path
+
+
+def random_pixels(rng: np.random.Generator, shape: tuple[int, ...], *, invalid: float = 0.3) -> NDArray[np.uint8]:
+    """(…, 3, H, W) uint8 with few values, so that ties are common, and a share of 0 and 255 in single bands."""
+    pixels = rng.integers(60, 90, shape, dtype=np.uint8)
+    spoiled = rng.random(shape) < invalid / 3
+    return np.where(spoiled, rng.choice(np.array([0, 255], np.uint8), shape), pixels)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A folder of seven scenes of 2023, 50 × 40 px, with gaps, saturation and many ties."""
+    rng = np.random.default_rng(7)
+    folder = tmp_path / "scenes"
+    for index, pixels in enumerate(random_pixels(rng, (7, 3, 40, 50))):
+        write_scene(folder / f"T31TCJ_2023{index + 1:02d}15T104441_TCI.tif", pixels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Prefect with its own server and database for the whole session; starting it takes long."""
+    home = tmp_path_factory.mktemp("prefect")
+    for name, value in {**console.EMBEDDED, "PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "CRITICAL"}.items():
+        os.environ[name] = value
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield

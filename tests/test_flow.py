@@ -1,0 +1,209 @@
+"""The flow, run for real under one Prefect server: states, artifacts, resume, poisoned windows."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clearyear.job import Job
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def run(job: Job) -> Any:
+    from flows.median_composite import median_composite
+
+    return median_composite(job, return_state=True)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*.tif"))}
+
+
+def mtimes(folder: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_mtime_ns for p in sorted((folder / "tiles").glob("*.tif"))}
+
+
+@pytest.fixture
+def job(scenes: Path, tmp_path: Path) -> Job:
+    return Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"), tile_size=16, layers=["count", "source"])
+
+
+@pytest.fixture
+def folder(job: Job) -> Path:
+    return Path(job.out) / "luminance-median" / "2023--P1Y"
+
+
+def test_complete_run_is_completed(job: Job, folder: Path) -> None:
+    state = run(job)
+    assert state.is_completed(), state.message
+    assert state.name == "Completed"
+    outcome = state.result()
+    assert (outcome["status"], outcome["expected"], outcome["ok"]) == ("complete", 12, 12)
+    assert Path(outcome["mosaic"]).exists()
+    assert Path(outcome["stac_item"]).exists()
+    assert set(outcome["layers"]) == {"count", "source"}
+    assert not (folder / ".clearyear-tmp").exists()
+
+
+def test_second_run_computes_nothing_and_changes_no_byte(job: Job, folder: Path) -> None:
+    run(job)
+    before, stamps = digests(folder), mtimes(folder)
+    assert run(job).is_completed()
+    assert digests(folder) == before
+    assert mtimes(folder) == stamps
+
+
+def test_cached_result_whose_tile_is_gone_is_not_trusted(job: Job, folder: Path) -> None:
+    run(job)
+    before, stamps = digests(folder), mtimes(folder)
+    gone = folder / "tiles" / "luminance-median_2023--P1Y_x00016_y00016.tif"
+    gone.unlink()
+    assert run(job).is_completed()
+    assert digests(folder) == before
+    changed = {name for name, stamp in mtimes(folder).items() if stamps[name] != stamp}
+    assert changed == {p.name for p in (folder / "tiles").glob("*x00016_y00016*.tif")}
+
+
+def test_new_version_of_a_scene_makes_every_window_stale(job: Job, scenes: Path, folder: Path) -> None:
+    run(job)
+    stamps = mtimes(folder)
+    scene = sorted(scenes.glob("*.tif"))[0]
+    data = scene.read_bytes()
+    scene.write_bytes(data)  # same pixels, another version: only the file's time tells
+    state = run(job)
+    assert state.is_failed()
+    assert "another plan" in str(state.result(raise_on_failure=False))
+    assert run(job.model_copy(update={"overwrite": True})).is_completed()
+    assert all(stamps[name] != stamp for name, stamp in mtimes(folder).items())
+
+
+@pytest.fixture
+def poisoned(scenes: Path) -> Path:
+    """One scene whose block at column 16, row 16 is damaged: its window fails, the others do not."""
+    import rasterio
+
+    path = sorted(scenes.glob("*.tif"))[2]
+    with rasterio.open(path) as dataset:
+        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+        size = int(dataset.get_tag_item("BLOCK_SIZE_1_1", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+def test_poisoned_window_fails_by_name_and_publishes_nothing(job: Job, folder: Path, poisoned: Path) -> None:
+    state = run(job)
+    assert state.is_failed()
+    assert state.name == "Failed"
+    assert state.message.startswith("1 of 12 windows are not done: 1 missing (x00016_y00016: ")
+    assert poisoned.stem in state.message
+    outcome = state.result(raise_on_failure=False)
+    assert (outcome["status"], outcome["ok"], outcome["missing"]) == ("incomplete", 11, ["x00016_y00016"])
+    assert outcome["mosaic"] is None
+    assert outcome["stac_item"] is None
+    assert not list(folder.glob("*.stac-item.json"))
+    assert not (folder / "luminance-median_2023--P1Y.tif").exists()
+    report = json.loads((folder / "report.json").read_text())
+    assert [s["scene"] for s in report["failed_scenes"]] == [poisoned.stem]
+    assert "x00016_y00016,missing," in (folder / "missing.csv").read_text()
+
+
+def test_poisoned_window_stands_in_the_artifacts(job: Job, folder: Path, poisoned: Path) -> None:
+    from prefect.artifacts import Artifact
+
+    state = run(job)
+    assert state.is_failed()
+    found = Artifact.get("missing-tiles")
+    assert found is not None
+    rows = json.loads(str(found.data))
+    assert [row["id"] for row in rows] == ["x00016_y00016"]
+    assert rows[0]["status"] == "missing"
+    assert poisoned.stem in rows[0]["cause"]
+    assert rows[0]["repair"] == f"clearyear repair {folder}"
+    summary = Artifact.get("run-summary")
+    assert summary is not None
+    assert "| windows done | 11 (91.7%) |" in str(summary.data)
+    progress = Artifact.get("windows-progress")
+    assert progress is not None
+    assert float(str(progress.data)) == 100.0
+
+
+def test_allowed_missing_is_completed_under_its_own_name(job: Job, folder: Path, poisoned: Path) -> None:
+    import rasterio
+
+    state = run(job.model_copy(update={"allow_missing": True}))
+    assert state.is_completed()
+    assert state.name == "CompletedWithMissing"
+    outcome = state.result()
+    assert outcome["status"] == "incomplete"
+    with rasterio.open(outcome["mosaic"]) as mosaic:
+        assert mosaic.tags()["CLEARYEAR_COMPLETE"] == "NO"
+        assert mosaic.tags()["CLEARYEAR_MISSING_WINDOWS"] == "x00016_y00016"
+        pixels = mosaic.read()
+    assert not pixels[:, 16:32, 16:32].any()
+    assert pixels[:, :16].any()
+    item = json.loads(Path(outcome["stac_item"]).read_text())
+    assert item["properties"]["clearyear:complete"] is False
+    assert item["properties"]["clearyear:missing_windows"] == ["x00016_y00016"]
+
+
+def test_failed_read_within_the_limit_is_counted_not_hidden(job: Job, folder: Path, poisoned: Path) -> None:
+    state = run(job.model_copy(update={"max_failed_reads": 1}))
+    assert state.is_completed(), state.message
+    outcome = state.result()
+    assert (outcome["status"], outcome["failed_reads"]) == ("complete", 1)
+    report = json.loads((folder / "report.json").read_text())
+    assert report["failed_scenes"][0]["scene"] == poisoned.stem
+    # Asking for more afterwards makes that window stale, and only that one.
+    state = run(job)
+    assert state.is_failed()
+    assert state.result(raise_on_failure=False)["missing"] == ["x00016_y00016"]
+
+
+def test_only_transient_errors_are_tried_again(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    from clearyear.errors import StoreError, WindowError
+    from clearyear.window import compute_window
+    from flows import steps
+    from tasks import window_median as module
+
+    tries: dict[str, int] = {}
+
+    def flaky(plan: Any, window: Any, store: Any) -> Any:
+        tries[window.id] = tries.get(window.id, 0) + 1
+        if window.id == "x00000_y00000" and tries[window.id] < 3:
+            raise StoreError("503 from the bucket", transient=True)
+        if window.id == "x00016_y00000":
+            raise WindowError("3 of 7 scenes could not be read")
+        return compute_window(plan, window, store)
+
+    monkeypatch.setattr(module, "compute_window", flaky)
+    quick = module.window_median.with_options(retry_delay_seconds=0)
+    monkeypatch.setattr(steps, "window_median", quick)
+    state = run(job)
+    assert state.result(raise_on_failure=False)["missing"] == ["x00016_y00000"]
+    assert tries["x00000_y00000"] == 3
+    assert tries["x00016_y00000"] == 1
+    assert set(tries.values()) == {1, 3}
+
+
+def test_repair_flow_computes_only_what_is_not_there(job: Job, folder: Path) -> None:
+    from flows.repair import repair
+
+    run(job)
+    before, stamps = digests(folder), mtimes(folder)
+    tiles = sorted((folder / "tiles").glob("*_x*.tif"))
+    lost, cut = tiles[0], next(p for p in tiles if "x00032_y00016" in p.name)
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:100])
+    state = repair(str(Path(job.out)), return_state=True)
+    assert state.is_completed()
+    assert digests(folder) == before
+    changed = {name for name, stamp in mtimes(folder).items() if stamps[name] != stamp}
+    assert {name.split("_")[2] + "_" + name.split("_")[3].split(".")[0] for name in changed} == {
+        "x00000_y00000",
+        "x00032_y00016",
+    }
