@@ -122,8 +122,8 @@ def test_upload_tells_and_keeps_what_was_sent(bucket: storage.Bucket, gcs: GcsSe
 def test_resumable_upload_survives_a_failing_and_a_lost_piece(bucket: storage.Bucket, gcs: GcsServer) -> None:
     """A piece refused is sent again; one whose answer was lost is not written twice."""
     data = BINARY * 80  # four pieces of the smallest size there is
-    gcs.fail("PUT /upload/", times=1)
-    gcs.fail("PUT /upload/", truncate=0, times=1)
+    gcs.fail("PUT /upload/", status=503)
+    gcs.fail("PUT /upload/", truncate=0)
     blob = bucket.blob("big.bin", chunk_size=256 * 1024)
     blob.metadata = {"tile": "T32"}
     blob.upload_from_file(
@@ -145,13 +145,21 @@ def test_stream_of_unknown_length(bucket: storage.Bucket, gcs: GcsServer) -> Non
         assert stream.read() == BINARY * 60
 
 
-def test_upload_without_metadata(gcs: GcsServer) -> None:
-    """The plainest upload there is, which the Python client never makes."""
+def test_uploads_without_metadata(gcs: GcsServer) -> None:
+    """The plainest uploads there are, which the Python client never makes."""
     url = f"{gcs.url}/upload/storage/v1/b/{BUCKET}/o"
     query = {"uploadType": "media", "name": "a/plain"}
-    reply = requests.post(url, params=query, data=BINARY, headers={"Content-Type": "text/x-plain"}, timeout=5)
-    assert (reply.json()["name"], reply.json()["contentType"]) == ("a/plain", "text/x-plain")
-    assert gcs.get(BUCKET, "a/plain") == BINARY
+    headers = {"Content-Type": "text/x-plain"}
+    simple = requests.post(url, params=query, data=BINARY, headers=headers, timeout=5)
+
+    query = {"uploadType": "resumable", "name": "a/resumable"}
+    headers = {"X-Upload-Content-Type": "text/x-plain"}
+    begun = requests.post(url, params=query, headers=headers, timeout=5)
+    ended = requests.put(begun.headers["Location"], data=BINARY, timeout=5)
+
+    for reply, key in ((simple, "a/plain"), (ended, "a/resumable")):
+        assert (reply.json()["name"], reply.json()["contentType"]) == (key, "text/x-plain")
+        assert gcs.get(BUCKET, key) == BINARY
 
 
 @pytest.mark.parametrize("size", [0, 1, 300_000])
@@ -197,12 +205,14 @@ def test_listing_in_pages(client: storage.Client, gcs: GcsServer) -> None:
     assert list(client.list_blobs(BUCKET, prefix="none/")) == []
 
 
-def test_listing_without_page_size_still_pages(client: storage.Client, gcs: GcsServer) -> None:
+def test_listing_always_pages(client: storage.Client, gcs: GcsServer) -> None:
     """The service never sends more than a thousand at once."""
     for number in range(1001):
         gcs.put(BUCKET, f"{number:04d}", b"")
-    assert sum(1 for _ in client.list_blobs(BUCKET)) == 1001
-    assert len(gcs.requests) == 2
+    for size in (None, 5000):
+        gcs.requests.clear()
+        assert sum(1 for _ in client.list_blobs(BUCKET, page_size=size)) == 1001
+        assert len(gcs.requests) == 2
 
 
 @pytest.mark.parametrize("page_size", [1, 2, None])
@@ -310,8 +320,9 @@ def test_a_download_broken_off_is_completed(bucket: storage.Bucket, gcs: GcsServ
     """The client notices the missing end."""
     gcs.put(BUCKET, "data", BINARY)
     gcs.fail("GET /download/", truncate=1000)
+    gcs.fail("GET /download/", truncate=0)
     assert bucket.blob("data").download_as_bytes(retry=RETRY) == BINARY
-    assert len(gcs.requests) == 2
+    assert len(gcs.requests) == 3
 
 
 def test_a_write_done_but_never_confirmed(bucket: storage.Bucket, gcs: GcsServer) -> None:

@@ -419,6 +419,10 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers["Range"]
         request = Request(self.command, unquote(raw_path), pairs, wanted, raw_path, self.headers, body)
         reply, truncate = self.server.answer(request)
+        # A body sent in chunks was not read (no client needs that), and must not be taken for a request.
+        self.close_connection |= truncate is not None or "Transfer-Encoding" in self.headers
+        if truncate == 0:
+            return
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.content_type)
         if reply.status != 204:
@@ -428,9 +432,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.body[:truncate])
-        # A body sent in chunks was not read (no client needs that), and must not be taken for a request.
-        if truncate is not None or "Transfer-Encoding" in self.headers:
-            self.close_connection = True
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
@@ -517,7 +518,8 @@ class GcsServer:
 
         Such a request waits for `delay` seconds, then fails with `status` and has no effect; with a status of
         None it is only late. With `truncate` the status does not count: the request takes effect, but its
-        answer breaks off after so many bytes of body, so a write is done and its writer is not told.
+        answer breaks off after so many bytes of body, or with 0 never begins: a write is done, its writer
+        is not told.
         """
         with self._lock:
             self._faults.append(Fault(match, status, times, truncate, delay))

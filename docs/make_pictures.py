@@ -1,0 +1,43 @@
+"""Make docs/images/demo.jpg from a finished demo: python docs/make_pictures.py clearyear-demo
+
+Four of the year's scenes as they came, and what the product made of all twenty-four.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from clearyear.pictures import preview
+
+SIDE = 560
+GAP = 8
+SHOWN = ("0115", "0217", "0608", "0929")
+"""Where these days have no scene, the next ones are shown: snow, clouds, a swath's edge."""
+
+
+def picture(path: Path, side: int) -> Image.Image:
+    """One raster as a square picture."""
+    scratch = path.with_suffix(".preview.tmp")
+    scratch.write_bytes(preview(str(path), side=side))
+    with Image.open(scratch) as image:
+        square = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    scratch.unlink()
+    return square
+
+
+def main(demo: Path) -> None:
+    """Put the sheet together."""
+    scenes = sorted((demo / "scenes").glob("*.tif"))
+    chosen = [next((p for p in scenes if p.name.split("_")[1][4:8] >= day), scenes[-1]) for day in SHOWN]
+    small = (SIDE - GAP) // 2
+    sheet = Image.new("RGB", (2 * SIDE + 3 * GAP, SIDE), "white")
+    for index, path in enumerate(chosen):
+        sheet.paste(picture(path, small), ((index % 2) * (small + GAP), (index // 2) * (small + GAP)))
+    mosaic = demo / "luminance-median" / "2023--P1Y" / "luminance-median_2023--P1Y.tif"
+    sheet.paste(picture(mosaic, SIDE), (SIDE + 3 * GAP, 0))
+    sheet.save(Path(__file__).parent / "images" / "demo.jpg", quality=86, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "clearyear-demo"))

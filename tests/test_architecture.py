@@ -1,0 +1,98 @@
+"""The house rules that a machine can hold."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "src" / "clearyear"
+
+# Dependencies run one way. A module may import from its own layer and from those above it in this list.
+LAYERS = [
+    {"", "errors", "settings", "progress", "stores"},  # stores is the I/O that even manifests need
+    {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
+    {"plan", "job", "gdal", "scenes"},
+    {"cog", "read", "demo"},
+    {"window", "completeness"},
+    {"pictures", "mosaic", "report", "stac", "warm"},
+    {"prepare"},
+    {"publish", "estimate", "payload"},
+    {"console", "cli"},
+]
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(CORE.rglob("*.py")):
+        parts = path.relative_to(CORE).with_suffix("").parts
+        found.append((".".join(p for p in parts if p != "__init__"), path))
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Every module named in an import statement of the file, wherever it stands."""
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return named
+
+
+def layer(module: str) -> int:
+    name = module
+    while True:
+        for index, names in enumerate(LAYERS):
+            if name in names:
+                return index
+        assert name, f"{module} stands in no layer"
+        name = name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_the_core_never_imports_prefect(module: str, path: Path) -> None:
+    assert not {name for name in imports(path) if name.split(".")[0] in {"prefect", "prefect_gcp", "flows", "tasks"}}
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_dependencies_run_one_way(module: str, path: Path) -> None:
+    known = {name for name, _ in modules()}
+    for name in imports(path):
+        target = name.removeprefix("clearyear").lstrip(".")
+        if name.split(".")[0] == "clearyear" and target in known:
+            assert layer(target) <= layer(module), f"{module} imports {target} from a later layer"
+
+
+def test_tasks_do_not_import_flows() -> None:
+    for path in (ROOT / "tasks").glob("*.py"):
+        assert not {name for name in imports(path) if name.split(".")[0] == "flows"}, path
+
+
+@pytest.mark.parametrize("module", ["clearyear", "clearyear.cli"])
+def test_light_to_import(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"prefect", "numba", "rasterio", "xarray", "numpy", "pydantic"} & set(loaded)
+
+
+def test_modules_stay_small() -> None:
+    long = {path.name: n for _, path in modules() if (n := len(path.read_text().splitlines())) > 260}
+    assert not long
+
+
+def test_functions_stay_short() -> None:
+    # The kernels are loops over loops that the compiler wants in one piece.
+    exempt = {"kernel", "rank_pair_kernel", "luminance_kernel"}
+    long = {}
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name not in exempt:
+                body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+                length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                if length > 40:
+                    long[f"{path.name}:{node.name}"] = length
+    assert not long

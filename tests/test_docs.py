@@ -1,0 +1,48 @@
+"""What the documents claim of files, commands and keys is there."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from clearyear.cli import main
+from clearyear.job import Job
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_exist_with_their_options(page: Path) -> None:
+    for verb, rest in re.findall(r"^(?:\$ )?clearyear ([a-z]+)([^#\n]*)", page.read_text(), re.M):
+        command = main.commands.get(verb)
+        assert isinstance(command, click.Command), f"clearyear {verb}"
+        options = {name for param in command.params for name in param.opts}
+        for option in re.findall(r"(--[a-z-]+)", rest):
+            assert option in options, f"clearyear {verb} {option}"
+
+
+def test_every_key_of_a_job_is_explained() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    rows = re.findall(r"^\| `([a-z_]+)` \|", text, re.M)
+    assert set(Job.model_fields) == set(rows)
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert [line.split("#")[0].split() for line in blocks[0].splitlines()] == [
+        ["python3", "scripts/dev.py", "demo"],
+        ["python3", "scripts/dev.py", "test"],
+    ]
+
+
+def test_architecture_stays_short() -> None:
+    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) < 150
