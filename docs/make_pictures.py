@@ -1,4 +1,6 @@
-"""Make docs/images/demo.jpg from a finished demo: python docs/make_pictures.py clearyear-demo
+"""Make docs/images/demo.jpg from a finished demo.
+
+    python docs/make_pictures.py clearyear-demo
 
 Four of the year's scenes as they came, and what the product made of all twenty-four.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import get_run_logger
+from prefect import get_run_logger, unmapped
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
@@ -47,32 +47,28 @@ def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[
     Returns:
         Window id → why it failed, for those that did. That the others are well is for the destination to show.
     """
-    windows = [plan.grid.window(i, plan.tile_size) for i in window_ids]
-    progress = Progress(len(windows))
-    report_progress("windows", 0, len(windows))
-    # refresh_cache: these windows' tiles are not there as they should be, so a cached record of them is no good.
-    compute = window_median.with_options(refresh_cache=True)
+    fingerprints = [plan.fingerprint(plan.grid.window(i, plan.tile_size)) for i in window_ids]
+    progress = Progress(len(window_ids))
+    report_progress("windows", 0, len(window_ids))
     failures = {}
     pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
     with pool as runner:
-        futures: list[PrefectFuture[Any]] = [
-            runner.submit(
-                compute,
-                {
-                    "destination": plan.destination,
-                    "plan_digest": plan.digest,
-                    "window_id": window.id,
-                    "fingerprint": plan.fingerprint(window),
-                },
-            )
-            for window in windows
-        ]
-        names: dict[PrefectFuture[Any], str] = dict(zip(futures, window_ids, strict=True))
-        for done, future in enumerate(as_completed(futures), start=1):
+        futures = runner.map(
+            # These windows' tiles are not there as they should be, so a cached record of them is no good.
+            window_median.with_options(refresh_cache=True),
+            {
+                "destination": unmapped(plan.destination),
+                "plan_digest": unmapped(plan.digest),
+                "window_id": list(window_ids),
+                "fingerprint": fingerprints,
+            },
+        )
+        names = dict(zip(futures, window_ids, strict=True))
+        for done, future in enumerate(as_completed(list(futures)), start=1):
             if not future.state.is_completed():
                 failures[names[future]] = cause_of(future)
             progress.show(done)
-            report_progress("windows", done, len(windows))
+            report_progress("windows", done, len(window_ids))
     return failures
 
 

@@ -41,6 +41,6 @@ def luminance_median(stack: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], N
 
 def band_median(stack: NDArray[Any], valid: NDArray[np.bool_], nodata: float) -> NDArray[Any]:
     """Each band's median over its valid samples, rounded half to even for integers."""
-    median = np.ma.median(np.ma.masked_array(stack.astype(np.float64), ~valid), axis=0)
+    median = np.ma.median(np.ma.masked_array(stack.astype(np.float64), ~valid), axis=0)  # type: ignore[no-untyped-call]
     values = np.ma.filled(median, nodata)
     return (values if stack.dtype.kind == "f" else np.rint(values)).astype(stack.dtype)

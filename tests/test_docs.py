@@ -22,7 +22,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_exist_with_their_options(page: Path) -> None:
-    for verb, rest in re.findall(r"^(?:\$ )?clearyear ([a-z]+)([^#\n]*)", page.read_text(), re.M):
+    shown = "\n".join(re.findall(r"```(?:sh|yaml)\n(.*?)```", page.read_text(), re.S))
+    for verb, rest in re.findall(r"(?:^|[;:] )clearyear ([a-z]+)([^#;\n]*)", shown, re.M):
         command = main.commands.get(verb)
         assert isinstance(command, click.Command), f"clearyear {verb}"
         options = {name for param in command.params for name in param.opts}

@@ -117,18 +117,15 @@ def test_poisoned_window_stands_in_the_artifacts(job: Job, folder: Path, poisone
 
     state = run(job)
     assert state.is_failed()
-    found = Artifact.get("missing-tiles")
-    assert found is not None
+    found: Any = Artifact.get("missing-tiles")
     rows = json.loads(str(found.data))
     assert [row["id"] for row in rows] == ["x00016_y00016"]
     assert rows[0]["status"] == "missing"
     assert poisoned.stem in rows[0]["cause"]
     assert rows[0]["repair"] == f"clearyear repair {folder}"
-    summary = Artifact.get("run-summary")
-    assert summary is not None
+    summary: Any = Artifact.get("run-summary")
     assert "| windows done | 11 (91.7%) |" in str(summary.data)
-    progress = Artifact.get("windows-progress")
-    assert progress is not None
+    progress: Any = Artifact.get("windows-progress")
     assert float(str(progress.data)) == 100.0
 
 

@@ -19,7 +19,8 @@ def compose(**values: Any) -> dict[str, Any]:
     from flows.median_composite import median_composite
 
     job = Job(layers=["count", "source"], **values)
-    outcome: dict[str, Any] = median_composite(job, return_state=True).result()
+    state: Any = median_composite(job, return_state=True)
+    outcome: dict[str, Any] = state.result()
     assert outcome["status"] == "complete"
     return outcome
 
@@ -55,7 +56,7 @@ def test_portugal_equals_the_oracle(
 def test_order_of_the_list_changes_nothing(portugal: tuple[list[Path], Any], tmp_path: Path) -> None:
     paths, (composite, _, source) = portugal
     shuffled = [str(path) for path in paths]
-    random.Random(3).shuffle(shuffled)  # noqa: S311
+    random.Random(3).shuffle(shuffled)
     outcome = compose(scenes=shuffled, period="2021", out=str(tmp_path), tile_size=64)
     assert np.array_equal(pixels(outcome["mosaic"]), composite)
     assert np.array_equal(pixels(outcome["layers"]["source"])[0], source)
@@ -77,5 +78,6 @@ def test_band_median_of_reflectance(data: Path, tmp_path: Path) -> None:
     from flows.median_composite import median_composite
 
     job = Job(scenes=str(folder), period="2021", out=str(tmp_path), tile_size=100, reducer="band-median")
-    outcome = median_composite(job, return_state=True).result()
+    state: Any = median_composite(job, return_state=True)
+    outcome = state.result()
     assert np.array_equal(pixels(outcome["mosaic"]), oracle.band_median(stack, stack != 0, 0))

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clearyear.settings import Settings
+
 # Set in the process environment because rasterio.Env does not reach the threads of a pool. setdefault: what the
 # user has set stays.
 OPTIONS = {
@@ -26,6 +28,8 @@ OPTIONS = {
     "GDAL_PAM_ENABLED": "NO",
     # ^ no .aux.xml is read or written beside anything
 }
+if Settings().gs_anonymous:
+    OPTIONS["GS_NO_SIGN_REQUEST"] = "YES"
 for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
