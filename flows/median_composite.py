@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from clearyear.job import Job
 from clearyear.prepare import prepare
-from flows.steps import carry_out
+from flows.steps import carry_out, refuse_relative
 
 
 def _run_name() -> str:
@@ -28,5 +28,6 @@ def median_composite(job: Job) -> State[Any]:
         Completed if every window is there, valid and current; CompletedWithMissing if some are not and the job
         allows that; else Failed with how many are missing and why. A retry computes only what is not there.
     """
+    refuse_relative(job.out)
     plan = prepare(job, due=flow_run.scheduled_start_time)
     return carry_out(plan, workers=job.workers)

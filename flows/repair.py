@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from clearyear.prepare import find_plan
-from flows.steps import carry_out
+from flows.steps import carry_out, refuse_relative
 
 
 @flow(name="repair", flow_run_name="repair {out}", description=__doc__)
@@ -15,10 +15,11 @@ def repair(out: str, workers: int | None = None, allow_missing: bool = False) ->
 
     Args:
         out: The destination of the run to repair, or its product's period folder.
-        workers: Windows computed at once in one process. Empty: one a core.
+        workers: Windows computed at once in one process. Left out: one a core.
         allow_missing: Publish whatever is there even if windows remain missing.
 
     Returns:
         As median-composite.
     """
+    refuse_relative(out)
     return carry_out(find_plan(out, allow_missing=allow_missing), workers=workers)

@@ -6,11 +6,12 @@ from typing import Any
 from prefect import get_run_logger, unmapped
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from clearyear.completeness import Status, WindowStatus, check_plan
-from clearyear.errors import ClearyearError
+from clearyear.errors import ClearyearError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes
@@ -18,10 +19,25 @@ from clearyear.progress import report_progress
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.settings import Settings
-from clearyear.stores import Store, open_store
+from clearyear.stores import Store, open_store, split_uri
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
 from tasks.window_median import window_median
+
+
+def refuse_relative(out: str) -> None:
+    """Make sure that a worker's result outlives its process, whose folder is a temporary one.
+
+    Raises:
+        InputError: the run comes from a deployment and its destination is a relative path.
+    """
+    if deployment.id and split_uri(out)[0] == "file" and not out.removeprefix("file://").startswith(("/", "~")):
+        raise InputError(
+            f"The destination {out!r} is relative to the worker's temporary folder, which is removed after the run",
+            "an absolute path or gs://bucket/prefix",
+            "give the whole path",
+            uri=out,
+        )
 
 
 def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
@@ -37,7 +53,7 @@ def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     mosaic, problem = join(plan, store, statuses)
     report = conclude(plan, store, statuses, mosaic, problem=problem)
-    show_report(report, store.read(plan.preview_name) if mosaic else None)
+    show_report(report, tile_map=store.read("tile_map.png"), preview=store.read(plan.preview_name) if mosaic else None)
     return final_state(report)
 
 
@@ -61,10 +77,12 @@ def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[
                 "plan_digest": unmapped(plan.digest),
                 "window_id": list(window_ids),
                 "fingerprint": fingerprints,
+                "threads": unmapped(max(1, Settings().workers // min(workers, len(window_ids)))),
             },
         )
         names = dict(zip(futures, window_ids, strict=True))
         for done, future in enumerate(as_completed(list(futures)), start=1):
+            future.wait()  # it is done; without this its state is asked of the server, which learns of it later
             if not future.state.is_completed():
                 failures[names[future]] = cause_of(future)
             progress.show(done)

@@ -1,10 +1,13 @@
-"""What an operator sees in the Prefect UI: summary, missing windows, preview, progress."""
+"""What an operator sees in the Prefect UI: summary with tile map, missing windows, preview, progress.
+
+Pictures go into Markdown as data: addresses. An image artifact shows them too, but prints the whole address
+beside the picture, across the page.
+"""
 
 import base64
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -12,12 +15,14 @@ from prefect.artifacts import (
 )
 
 from clearyear.pictures import thumbnail
-from clearyear.report import Report, markdown
+from clearyear.report import NotDone, Report
+from clearyear.report_text import markdown
 
 _SHOWN = 500
 """Rows of the table; the browser is the limit. All of them are in missing.csv."""
 
-_PREVIEW_SIDE = 480
+_SIDE = 640
+"""Longest side of a picture in pixels: what the page has room for, some 100 kB in the server's database."""
 
 
 class Progress:
@@ -37,28 +42,59 @@ class Progress:
             update_progress_artifact(self.artifact_id, float(percent))
 
 
-def show_report(report: Report, picture: bytes | None) -> None:
-    """Create the run-summary, missing-tiles and, with the mosaic's preview, mosaic-preview artifacts."""
+def show_report(report: Report, *, tile_map: bytes, preview: bytes | None) -> None:
+    """Create the artifacts run-summary, missing-tiles and, when a mosaic is published, mosaic-preview.
+
+    Args:
+        report: what became of the run.
+        tile_map: the picture of all windows, missing ones marked.
+        preview: the mosaic's, or None.
+    """
     create_markdown_artifact(
-        markdown(report).partition("![tile map]")[0], key="run-summary", description=report.sentence()
+        _summary(report, tile_map),
+        key="run-summary",
+        description=f"{report.status}: {report.done} of {report.expected} windows are there",
     )
     create_table_artifact(
-        [
-            {
-                "id": w.id,
-                "bounds": ", ".join(f"{n:.6g}" for n in w.bounds),
-                "status": w.status.value,
-                "cause": w.cause,
-                "repair": report.repair_command,
-            }
-            for w in report.not_done[:_SHOWN]
-        ],
+        [_row(window, report) for window in report.not_done[:_SHOWN]],
         key="missing-tiles",
-        description=f"{len(report.not_done)} of {report.expected} windows are not done"
-        + (f"; the first {_SHOWN} are shown, all are in missing.csv" if len(report.not_done) > _SHOWN else ""),
+        description=_missing(report),
     )
-    if picture is not None:
-        small = base64.b64encode(thumbnail(picture, side=_PREVIEW_SIDE)).decode()
-        create_image_artifact(
-            f"data:image/jpeg;base64,{small}", key="mosaic-preview", description=f"{report.product} {report.period}"
+    if preview is not None:
+        create_markdown_artifact(
+            f"{_picture('mosaic', preview)}\n\nMosaic: `{report.mosaic}`",
+            key="mosaic-preview",
+            description=f"{report.product}, {report.period}: {report.status}",
         )
+
+
+def _summary(report: Report, tile_map: bytes) -> str:
+    """The report's Markdown with its tile map inside, up where a glance falls."""
+    heading, sentence, rest = markdown(report).partition("![tile map]")[0].split("\n\n", 2)
+    return "\n\n".join([heading, sentence, _picture("tile map", tile_map), rest])
+
+
+def _picture(title: str, picture: bytes) -> str:
+    small = base64.b64encode(thumbnail(picture, side=_SIDE)).decode()
+    return f"![{title}](data:image/jpeg;base64,{small})"
+
+
+def _row(window: NotDone, report: Report) -> dict[str, str]:
+    """The cause stands before what is longer or matters less: the page shows about 90 characters of a row."""
+    return {
+        "id": window.id,
+        "status": window.status.value,
+        "cause": window.cause,
+        "bounds": ", ".join(f"{n:.10g}" for n in window.bounds),
+        "repair": report.repair_command,
+    }
+
+
+def _missing(report: Report) -> str:
+    if not report.not_done:
+        return f"None: all {report.expected} windows are there"
+    more = f" The first {_SHOWN} are shown; all are in missing.csv." if len(report.not_done) > _SHOWN else ""
+    return (
+        f"{len(report.not_done)} of {report.expected} windows are not there.{more} "
+        f"Mend the cause, then Retry this run or `{report.repair_command}`: only these are computed."
+    )

@@ -67,11 +67,11 @@ def _name() -> str:
     persist_result=True,
     result_serializer="json",
 )
-def window_median(destination: str, plan_digest: str, window_id: str, fingerprint: str) -> dict[str, Any]:  # noqa: ARG001
-    """Compute one window of the plan lying at ``destination``; its tiles go there too.
-
-    ``fingerprint`` is what the cache key is made of; the plan knows it too.
-    """
+def window_median(
+    destination: str, plan_digest: str, window_id: str, fingerprint: str, threads: int = 1
+) -> dict[str, Any]:
+    """Compute one window of the plan lying at ``destination``; its tiles go there too."""
+    del fingerprint  # the cache key is made of it; the plan knows it too
     plan = known_plan(destination, plan_digest)
     window = plan.grid.window(window_id, plan.tile_size)
-    return compute_window(plan, window, open_store(destination)).model_dump(mode="json")
+    return compute_window(plan, window, open_store(destination), threads=threads).model_dump(mode="json")

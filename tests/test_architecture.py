@@ -17,10 +17,10 @@ LAYERS = [
     {"plan", "job", "gdal", "scenes"},
     {"cog", "read", "demo"},
     {"window", "completeness"},
-    {"pictures", "mosaic", "report", "stac", "warm"},
+    {"pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
     {"publish", "estimate", "payload"},
-    {"console", "cli"},
+    {"console", "options", "cli"},
 ]
 
 

@@ -93,7 +93,8 @@ def test_rectangle_inside_passes(rectangle: tuple[int, int, int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "rectangle", [(-1, 0, 5, 5), (0, -1, 5, 5), (36, 0, 5, 5), (0, 26, 5, 5), (0, 0, 0, 5), (0, 0, 5, -1), (40, 0, 1, 1)]
+    "rectangle",
+    [(-1, 0, 5, 5), (0, -1, 5, 5), (36, 0, 5, 5), (0, 26, 5, 5), (0, 0, 0, 5), (0, 0, 5, -1), (40, 0, 1, 1)],
 )
 def test_rectangle_that_sticks_out_is_refused(rectangle: tuple[int, int, int, int]) -> None:
     col, row, width, height = rectangle

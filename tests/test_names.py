@@ -49,7 +49,9 @@ def test_date_is_found_without_help(name: str, moment: datetime | None) -> None:
         ("%Y%m%dT%H%M%S*.tif", "20230102T104441_a.tif", utc(2023, 1, 2, 10, 44, 41)),
         ("*_*_%Y-%m*.tif", "a_b_c_2023-07_x_2020-01.tif", utc(2023, 7, 1)),
         ("made20200101_%Y%m%d.tif", "made20200101_20230102.tif", utc(2023, 1, 2)),  # not the first date
-        ("%Y/x.tif", "2023-01-02.tif", None),
+        # Of several dates the first: Landsat's second is that of the processing.
+        ("LC*_%Y%m%d*.tif", "LC08_L1TP_198030_20230115_20230125_02_T1.tif", utc(2023, 1, 15)),
+        ("x_%Y.tif", "2023-01-02.tif", None),
         ("S2_%Y%j.tif", "S2_2023366.tif", None),  # 2023 has 365 days
         ("S2_%m%d.tif", "S2_0514.tif", None),  # no year
     ],

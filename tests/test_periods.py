@@ -45,7 +45,9 @@ def test_span_and_label(text: str, start: datetime, end: datetime, label: str) -
     assert (period.start, period.end, period.label) == (start, end, label)
 
 
-@pytest.mark.parametrize("text", ["2023", "2023-06", "2022-12--P3M", "2023-06-01--P10D", "2023-05-01/2023-09-01", "all"])
+@pytest.mark.parametrize(
+    "text", ["2023", "2023-06", "2022-12--P3M", "2023-06-01--P10D", "2023-05-01/2023-09-01", "all"]
+)
 def test_label_names_its_own_span(text: str) -> None:
     """What a folder is called can be given as the period again."""
     period = parse_period(text)

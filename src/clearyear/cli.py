@@ -3,122 +3,68 @@
 Imports stand inside the verbs: `--help` must answer at once, and neither Prefect, numba nor GDAL does.
 """
 
-import functools
 import importlib
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from clearyear import __version__, console
-from clearyear.errors import ClearyearError, InputError
+from clearyear.errors import ClearyearError, InputError, ReadError
+from clearyear.options import job_options, read_job, verb
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(
+    context_settings=CONTEXT,
+    epilog="Exit codes: 0 complete; 3 incomplete (unless --allow-missing); 2 the input is wrong; 1 anything else.",
+)
 @click.version_option(__version__, prog_name="clearyear")
 def main() -> None:
     """A year of cloudy satellite scenes in, one clear picture out, proven complete."""
-
-
-def verb(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What all verbs share: --json, --debug, and errors as one paragraph with the right exit code."""
-
-    @click.option("--json", "as_json", is_flag=True, help="The last thing on stdout is one JSON object.")
-    @click.option("--debug", is_flag=True, help="Show Prefect's log, and the traceback of an error.")
-    @functools.wraps(function)
-    def wrapper(*args: Any, debug: bool, as_json: bool, **kwargs: Any) -> None:
-        console.set_up(debug=debug)
-        try:
-            sys.exit(function(*args, as_json=as_json, **kwargs) or 0)
-        except ClearyearError as error:
-            if debug:
-                raise
-            if as_json:
-                console.print_json({"status": "failed", "error": str(error)})
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("Stopped. What is finished is kept; the same command goes on from there.", err=True)
-            sys.exit(130)
-
-    return wrapper
-
-
-def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The job as flags; each overrides the job file's key of the same name."""
-    options = [
-        click.argument("job_file", required=False, metavar="[JOB.yaml]"),
-        click.option("--scenes", help="Folder or gs:// prefix of scenes, a manifest (.csv, .json)."),
-        click.option("--period", help="2023, 2023-06, 2023-06--P3M or start/end. [default: the year just ended]"),
-        click.option("--out", help="Destination: a folder or gs:// prefix."),
-        click.option("--pattern", help="Which files are scenes, e.g. '*_TCI.tif' or 'S2_%Y%j_*.tif'."),
-        click.option("--reducer", help="luminance-median or band-median. [default: luminance-median]"),
-        click.option("--product", help="Product name. [default: the reducer's]"),
-        click.option("--layers", help="Extra layers, comma-separated: count,source."),
-        click.option("--tile-size", type=int, help="Side of a window in pixels. [default: 1024]"),
-        click.option("--nodata", help="Nodata values, comma-separated. [default: the scenes' tag]"),
-        click.option("--saturated", help="Saturated values, comma-separated. [default: 255 for luminance-median]"),
-        click.option("--max-failed-reads", type=int, help="Scenes that may fail to read in a window. [default: 0]"),
-        click.option("--min-completeness", type=float, help="Least share of windows for a mosaic. [default: 1.0]"),
-        click.option("--allow-missing", is_flag=True, default=None, help="Publish even an incomplete mosaic."),
-        click.option("--compress", help="The mosaic's compression: deflate, zstd, lzw or jpeg. [default: deflate]"),
-        click.option("--workers", type=int, help="Windows computed at once. [default: one a core]"),
-        click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def _job(job_file: str | None, flags: dict[str, Any]) -> Any:
-    from clearyear.job import load_job, make_job
-
-    given = {key: value for key, value in flags.items() if value is not None}
-    if "layers" in given:
-        given["layers"] = [name.strip() for name in given["layers"].split(",") if name.strip()]
-    for key in ("nodata", "saturated"):
-        if key in given:
-            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
-    if job_file:
-        return load_job(job_file, **given)
-    if "scenes" not in given:
-        raise InputError("No scenes are given", "a JOB.yaml, or --scenes and --out", "see `clearyear run --help`")
-    return make_job(given, where="the arguments")
 
 
 @main.command()
 @job_options
 @verb
 def run(job_file: str | None, as_json: bool, **flags: Any) -> int:
-    """Compute a composite: find the scenes, compute every window, join them, prove it complete."""
-    job = _job(job_file, flags)
+    """Compute a composite and prove it complete.
+
+    Finds the scenes, computes every window that is not there yet, joins them and reports. The same command again
+    goes on where the last one stopped.
+    """
     from clearyear.prepare import prepare
 
-    prepare(job)  # what is wrong with the input shows before Prefect starts
-    return _run_flow("flows.median_composite", "median_composite", {"job": job}, as_json=as_json)
+    job = read_job(job_file, flags)
+    plan = prepare(job)  # what is wrong with the input shows before Prefect starts
+    return _run_flow("median_composite", {"job": job}, plan.destination, as_json=as_json)
 
 
 @main.command()
-@click.option("--out", default="clearyear-demo", help="Where the scenes and the result go.")
+@click.option("--out", default="clearyear-demo", help="Where scenes and result go.  [default: clearyear-demo]")
+@click.option("--overwrite", is_flag=True, help="Replace another plan at the destination.")
 @verb
-def demo(out: str, as_json: bool) -> int:
-    """A first minute: make a small year of scenes, run the main job on them, say where to look."""
+def demo(out: str, overwrite: bool, as_json: bool) -> int:
+    """Make a small year of scenes and run on it.
+
+    A first minute: 24 invented scenes of 1024 × 1024 px with clouds, shadows and swath edges, then the main job on
+    them, and the name of the picture to open.
+    """
     from pathlib import Path
 
     from clearyear.demo import make_scenes
-    from clearyear.job import Job
+    from clearyear.job import make_job
+    from clearyear.prepare import prepare
 
-    click.echo(f"Making 24 scenes of 1024 × 1024 px in {out}/scenes", err=True)
+    console.note(f"Making 24 scenes of 1024 × 1024 px in {out}/scenes")
     make_scenes(Path(out) / "scenes")
-    job = Job(scenes=f"{out}/scenes", period="2023", out=out, tile_size=256, layers=["count", "source"], overwrite=True)
-    code = _run_flow("flows.median_composite", "median_composite", {"job": job}, as_json=as_json)
-    if not as_json:
-        folder = f"{out}/luminance-median/2023--P1Y"
-        click.echo(f"\nThe picture to open: {folder}/luminance-median_2023--P1Y_preview.jpg", err=True)
-        click.echo(f"What became of every window: {folder}/report.md", err=True)
+    values = {"scenes": f"{out}/scenes", "period": "2023", "out": out, "tile_size": 256, "overwrite": overwrite}
+    job = make_job({**values, "layers": ["count", "source"]})
+    plan = prepare(job)
+    code = _run_flow("median_composite", {"job": job}, plan.destination, as_json=as_json)
+    if code == 0 and not as_json:
+        console.note(f"\nThe picture to open: {plan.destination}/{plan.preview_name}")
+        console.note(f"What became of every window: {plan.destination}/report.md")
     return code
 
 
@@ -126,13 +72,16 @@ def demo(out: str, as_json: bool) -> int:
 @job_options
 @verb
 def plan(job_file: str | None, as_json: bool, **flags: Any) -> int:
-    """A dry run: windows, scenes, what is new or done, bytes, memory, time and cost. Writes nothing."""
-    job = _job(job_file, flags)
+    """Say what a run would do and take: a dry run.
+
+    Windows, scenes, what is new, done or to be done again, what an earlier run has left, bytes, memory, time and
+    cost. Writes nothing.
+    """
     from clearyear.estimate import estimate
     from clearyear.prepare import make_plan
 
-    the_plan = make_plan(job)
-    found = estimate(the_plan, workers=job.workers)
+    job = read_job(job_file, flags)
+    found = estimate(make_plan(job), workers=job.workers)
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:
@@ -145,25 +94,17 @@ def plan(job_file: str | None, as_json: bool, **flags: Any) -> int:
 @click.option("--id", "window_id", help="The window, as `clearyear plan` calls it: x01024_y00512.")
 @verb
 def window(job_file: str | None, window_id: str | None, as_json: bool, **flags: Any) -> int:
-    """Compute one window, as a single worker does it.
+    """Compute one window, as a single worker does.
 
-    JOB may also be a worker's payload, {"window": [...], "destination": ..., "datasets": [...]}: that window is
-    computed and written to that destination.
+    Instead of a job and --id it takes a worker's payload, a .json file {"window": [x, y, width, height],
+    "destination": "...", "datasets": [...]}: that window is computed and written to that destination.
     """
-    if job_file and job_file.endswith(".json"):
+    if job_file and not window_id and job_file.lower().endswith(".json"):
         from clearyear.payload import run_payload
 
         written = run_payload(job_file)
     else:
-        if not window_id:
-            raise InputError("No window is named", "--id x00000_y00000", "take one that `clearyear plan` lists")
-        from clearyear.prepare import prepare
-        from clearyear.stores import open_store
-        from clearyear.window import compute_window
-
-        the_plan = prepare(_job(job_file, flags))
-        chosen = the_plan.grid.window(window_id, the_plan.tile_size)
-        written = compute_window(the_plan, chosen, open_store(the_plan.destination)).model_dump(mode="json")
+        written = _compute(read_job(job_file, flags), window_id)
     if as_json:
         console.print_json(written)
     else:
@@ -176,25 +117,32 @@ def window(job_file: str | None, window_id: str | None, as_json: bool, **flags: 
 @click.option("--allow-missing", is_flag=True, help="Exit 0 even if windows are missing.")
 @verb
 def report(out: str, allow_missing: bool, as_json: bool) -> int:
-    """Completeness of what lies at OUT, every byte checked against the plan. Changes nothing but the report."""
+    """Check what lies at OUT, byte for byte.
+
+    Every window the plan there asks for is ok, empty, missing, invalid or stale. Changes nothing but the report.
+    """
     from clearyear.prepare import find_plan
     from clearyear.publish import survey
 
-    return _show(survey(find_plan(out)).outcome(allow_missing=allow_missing), as_json=as_json)
+    # What the run was allowed is no answer to whether it is complete.
+    return _show(survey(find_plan(out)).contract() | {"allowed": allow_missing}, as_json=as_json)
 
 
 @main.command()
 @click.argument("out")
-@click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(min=1), help="Windows computed at once.  [default: one a core]")
 @click.option("--allow-missing", is_flag=True, help="Publish even an incomplete mosaic.")
 @verb
 def repair(out: str, workers: int | None, allow_missing: bool, as_json: bool) -> int:
-    """Compute only what at OUT is missing, invalid or stale, then mosaic and report again."""
+    """Compute what at OUT is not there, then join.
+
+    Only what is missing, invalid or stale is computed again; then the mosaic and the report follow.
+    """
     from clearyear.prepare import find_plan
 
     destination = find_plan(out).destination
     arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing}
-    return _run_flow("flows.repair", "repair", arguments, as_json=as_json)
+    return _run_flow("repair", arguments, destination, as_json=as_json)
 
 
 @main.command()
@@ -202,7 +150,7 @@ def repair(out: str, workers: int | None, allow_missing: bool, as_json: bool) ->
 @click.option("--allow-missing", is_flag=True, help="Join what is there even if windows are missing.")
 @verb
 def mosaic(out: str, allow_missing: bool, as_json: bool) -> int:
-    """Join the windows that lie at OUT; computes none."""
+    """Join the windows at OUT; compute none."""
     from clearyear.prepare import find_plan
     from clearyear.publish import join_windows
 
@@ -210,15 +158,22 @@ def mosaic(out: str, allow_missing: bool, as_json: bool) -> int:
 
 
 @main.command()
-@click.argument("source", metavar="OUT|FILE")
+@click.argument("source", metavar="OUT|FILE.tif")
 @click.argument("target", required=False, metavar="[PICTURE.jpg]")
-@click.option("--size", type=click.IntRange(16, 8192), default=1024, help="Longest side in pixels.")
+@click.option("--size", type=click.IntRange(16, 8192), default=1024, help="Longest side in px.  [default: 1024]")
 @verb
 def preview(source: str, target: str | None, size: int, as_json: bool) -> int:
-    """A JPEG of a result's mosaic, or of any raster."""
+    """Make a JPEG of a mosaic or any GeoTIFF."""
     from clearyear.publish import write_preview
 
-    written = write_preview(source, target, size=size)
+    try:
+        written = write_preview(source, target, size=size)
+    except ReadError as error:
+        raise InputError(
+            f"There is no picture to make of {source}: {error.found}",
+            "a GeoTIFF, or a run whose mosaic is published",
+            "correct the address, or see `clearyear report`",
+        ) from error
     if as_json:
         console.print_json({"preview": written})
     else:
@@ -227,10 +182,13 @@ def preview(source: str, target: str | None, size: int, as_json: bool) -> int:
 
 
 @main.command()
-@click.argument("source", metavar="OUT|FILE")
+@click.argument("source", metavar="OUT|FILE.tif")
 @verb
 def validate(source: str, as_json: bool) -> int:
-    """Check that a file is a valid COG that reads back whole, or that a result is what its checksums say."""
+    """Check that a file or a result is sound.
+
+    A GeoTIFF must be a valid COG and read back whole; a result must be what its plan and checksums say.
+    """
     from clearyear.publish import validate as check
 
     found = check(source)
@@ -241,12 +199,38 @@ def validate(source: str, as_json: bool) -> int:
     return 1 if found else 0
 
 
-def _run_flow(module: str, name: str, arguments: dict[str, Any], *, as_json: bool) -> int:
+def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
+    from clearyear.prepare import make_plan, put_down
+    from clearyear.stores import open_store
+    from clearyear.window import compute_window
+
+    if not window_id:
+        raise InputError("No window is named", "--id x00000_y00000", "take one that `clearyear plan` lists")
+    the_plan = make_plan(job)
+    chosen = the_plan.grid.window(window_id, the_plan.tile_size)
+    put_down(the_plan, overwrite=job.overwrite)
+    store = open_store(the_plan.destination)
+    try:
+        return compute_window(the_plan, chosen, store).model_dump(mode="json")
+    finally:
+        store.sweep()
+
+
+def _run_flow(name: str, arguments: dict[str, Any], destination: str, *, as_json: bool) -> int:
     """Run a flow in this process, with Prefect's own server unless PREFECT_API_URL names one."""
-    flow = getattr(importlib.import_module(module), name)
-    with console.progress_bar():
-        state = flow(**arguments, return_state=True)
-    outcome = state.result(raise_on_failure=False)
+    try:
+        with console.progress_bar():
+            importlib.import_module("flows.server").start_server()
+            flow = getattr(importlib.import_module(f"flows.{name}"), name)
+            state = flow(**arguments, return_state=True)
+            outcome = state.result(raise_on_failure=False)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(console.left_behind(destination)) from None
+    except RuntimeError as error:
+        if "reach API" not in str(error):
+            raise
+        do = "start it with `prefect server start`, or unset PREFECT_API_URL to run with a server of our own"
+        raise ClearyearError(f"Prefect does not answer ({error})", "a server at PREFECT_API_URL", do) from error
     if isinstance(outcome, BaseException):
         raise outcome
     return _show(outcome, as_json=as_json)

@@ -53,7 +53,7 @@ def check_plan(plan: Plan, store: Store, windows: Iterable[Window] | None = None
         One status a window, in the plan's order: a partition of the plan.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda w: check_window(plan, w, store), windows or plan.windows))
+        return list(pool.map(lambda w: check_window(plan, w, store), plan.windows if windows is None else windows))
 
 
 def check_window(plan: Plan, window: Window, store: Store) -> WindowStatus:

@@ -3,12 +3,15 @@
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
+
+from clearyear.errors import ClearyearError
 
 # Prefect as an embedded default: its own server and SQLite for the length of one command. Without a server named in
 # the environment these hold; what the user has set stays.
@@ -25,6 +28,11 @@ EMBEDDED = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
     "DO_NOT_TRACK": "1",
 }
+
+_SHOWN = 20
+"""Windows of one kind listed on a terminal; all of them are in missing.csv and in the JSON."""
+
+STOPPED = "Stopped. What is finished is kept; the same command goes on from there."
 
 
 def set_up(*, debug: bool) -> None:
@@ -50,18 +58,41 @@ def print_json(document: dict[str, Any]) -> None:
 def print_outcome(outcome: dict[str, Any]) -> None:
     """A run's or report's outcome for people."""
     done = outcome["ok"] + len(outcome["empty"])
-    click.echo(f"{outcome['status']}: {done} of {outcome['expected']} windows are there")
+    folder, _, name = outcome["report"].rpartition("/")
+    click.echo(f"{outcome['status']}: {done:,} of {outcome['expected']:,} windows are there")
     for kind in ("missing", "invalid", "stale"):
-        for window_id in outcome[kind]:
-            click.echo(f"  {kind:8}{window_id}  {outcome['causes'].get(window_id, '')}")
+        for window_id in outcome[kind][:_SHOWN]:
+            click.echo(f"  {kind:<8} {window_id}  {outcome['causes'].get(window_id, '')}".rstrip())
+        if len(outcome[kind]) > _SHOWN:
+            click.echo(f"  {kind:<8} … and {len(outcome[kind]) - _SHOWN:,} more in {folder}/missing.csv")
     if outcome["empty"]:
-        click.echo(f"  {len(outcome['empty'])} windows are empty: no scene saw anything there")
+        click.echo(f"  {len(outcome['empty']):,} of them are empty: no scene has a valid sample there")
     if outcome["failed_reads"]:
-        click.echo(f"  {outcome['failed_reads']} reads failed; the report names the scenes")
-    click.echo(f"mosaic:  {outcome['mosaic'] or 'none; ' + outcome['problem']}")
-    for layer, uri in outcome["layers"].items():
-        click.echo(f"{layer + ':':9}{uri}")
-    click.echo(f"report:  {outcome['report']}")
+        click.echo(f"  {outcome['failed_reads']:,} reads failed; the report names the scenes")
+    lines = {"mosaic": outcome["mosaic"] or f"none: {outcome['problem'] or 'it is not published'}"}
+    lines |= outcome["layers"]
+    lines["report"] = f"{folder}/{name.removesuffix('.json')}.md"
+    if outcome["status"] != "complete":
+        lines["mend"] = f"clearyear repair {shlex.quote(folder)}"
+    for what, text in lines.items():
+        click.echo(f"{what:<8} {text}")
+
+
+def left_behind(destination: str) -> str:
+    """What a Ctrl-C leaves, from names alone: reading every tile takes too long for someone who wants out."""
+    from clearyear.prepare import plan_at
+    from clearyear.stores import open_store
+
+    try:
+        plan = plan_at(destination)
+        names = {entry.name for entry in open_store(destination).entries("tiles/")}
+    except ClearyearError:
+        return STOPPED
+    done = sum({plan.record_name(w), plan.tile_name(w)} <= names for w in plan.windows)
+    return (
+        f"Stopped. {done} of {len(plan.windows)} windows are finished and kept in {plan.destination}; "
+        "the same command goes on from there."
+    )
 
 
 @contextmanager
@@ -77,9 +108,12 @@ def progress_bar() -> Iterator[None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        # Prefect's own server takes its time; a still terminal looks like a hung one.
+        start = bars.add_task("starting Prefect", total=None)
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int) -> None:
+            bars.update(start, visible=False)
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done)

@@ -1,20 +1,33 @@
 """The dry run as a value: what would be done, and what it would take, with the assumptions written out."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.completeness import Status, check_plan
+from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import InputError
+from clearyear.grid import Window
+from clearyear.memory import peak_bytes
 from clearyear.plan import Plan
 from clearyear.prepare import PLAN, plan_at
+from clearyear.publish import published
 from clearyear.settings import Settings
-from clearyear.stores import open_store
+from clearyear.stores import Store, open_store
 
 _MB, _GIB = 1_000_000, 1 << 30
 _CLOUD_RUN_VCPU = 2
 _OVERHEAD_GIB = 0.5
 """Python, GDAL, numba and Prefect in a job beside the stacks."""
+
+Action = Literal["new", "skip", "recompute"]
+_ACTIONS: dict[Status, Action] = {
+    Status.OK: "skip",
+    Status.EMPTY: "skip",
+    Status.MISSING: "new",
+    Status.INVALID: "recompute",
+    Status.STALE: "recompute",
+}
 
 
 class WindowEstimate(BaseModel):
@@ -25,10 +38,35 @@ class WindowEstimate(BaseModel):
     id: str
     width: int
     height: int
-    action: Literal["new", "skip", "recompute"]
+    action: Action
     cause: str
     bytes_to_read: int
+    """About how many stored bytes; a block the window cuts is read whole."""
     peak_bytes: int
+
+
+class PastRun(BaseModel):
+    """What a run of this very plan has left at the destination."""
+
+    model_config = ConfigDict(frozen=True)
+
+    done: int
+    expected: int
+    failed: list[str]
+    """Windows it tried and could not compute."""
+    ended: bool
+    """Whether it came to its report, or was stopped before."""
+    published: bool
+    """Whether its mosaic lies there, byte for byte."""
+
+    def sentence(self) -> str:
+        """For people."""
+        parts = [f"{self.done:,} of {self.expected:,} windows are there"]
+        parts += [f"{len(self.failed):,} failed"] if self.failed else []
+        parts += [] if self.ended else ["it was stopped before its report"]
+        parts.append(f"{'its' if self.published else 'no'} mosaic is published")
+        whole = self.done == self.expected and self.published
+        return f"{'complete' if whole else 'incomplete'}: {', '.join(parts)}"
 
 
 class Estimate(BaseModel):
@@ -45,10 +83,13 @@ class Estimate(BaseModel):
     new: int
     skip: int
     recompute: int
+    past: PastRun | None
+    """What an earlier run of the same plan has done; None if there was none."""
     bytes_to_read: int
     peak_bytes: int
     """Of one process with its workers, beside Python itself (about 0.5 GiB)."""
     workers: int
+    """Windows at once: no more than there are to compute."""
     seconds: float
     """Wall clock on this machine, if the assumptions hold."""
     cloud_run_usd: float
@@ -59,21 +100,24 @@ class Estimate(BaseModel):
     def table(self) -> str:
         """For people."""
         lines = [
-            f"{len(self.windows)} windows from {self.scenes} scenes, {self.first_scene} … {self.last_scene}",
+            f"{len(self.windows):,} windows from {self.scenes:,} scenes, {self.first_scene} … {self.last_scene}",
             f"destination  {self.destination}",
-            f"to do        {self.new} new, {self.recompute} recompute, {self.skip} skip",
-            f"to read      about {self.bytes_to_read / _MB:,.1f} MB",
-            f"peak memory  {self.peak_bytes / _MB:,.0f} MB for {self.workers} workers, beside about 500 MB for Python",
-            f"time         about {self.seconds:,.0f} s here",
-            f"Cloud Run    about {self.cloud_run_usd:.4f} USD",
-            "assuming     " + "\n             ".join(self.assumptions),
-            *(f"warning      {w}" for w in self.warnings),
-            "",
-            f"{'window':<16}{'size':>12}  {'action':<10}{'read MB':>9}{'peak MB':>9}",
+            f"past run     {self.past.sentence() if self.past else 'none of this plan'}",
+            f"to do        {self.new:,} new, {self.recompute:,} recompute, {self.skip:,} skip",
         ]
+        if self.new or self.recompute:
+            lines += [
+                f"to read      about {_size(self.bytes_to_read)}",
+                f"peak memory  {_size(self.peak_bytes)} for {self.workers} at once, beside about 500 MB for Python",
+                f"time         about {_duration(self.seconds)} here",
+                f"Cloud Run    about {self.cloud_run_usd:,.4f} USD",
+                "assuming     " + "\n             ".join(self.assumptions),
+            ]
+        lines += [*(f"warning      {w}" for w in self.warnings), ""]
+        lines.append(f"{'window':<16}{'size':>12}  {'action':<10}{'to read':>10}{'memory':>10}")
         for w in self.windows:
             size = f"{w.width}×{w.height}"
-            figures = f"{w.bytes_to_read / _MB:>9.1f}{w.peak_bytes / _MB:>9.0f}"
+            figures = f"{_size(w.bytes_to_read):>10}{_size(w.peak_bytes):>10}"
             lines.append(f"{w.id:<16}{size:>12}  {w.action:<10}{figures}  {w.cause}".rstrip())
         return "\n".join(lines)
 
@@ -86,15 +130,19 @@ def estimate(plan: Plan, *, workers: int | None = None) -> Estimate:
         workers: windows at once; the machine's setting if None.
     """
     settings = Settings()
-    n_workers = workers or settings.workers
-    windows = _windows(plan)
+    store = open_store(plan.destination)
+    statuses = check_plan(plan, store)
+    windows = [_window(plan, w, s) for w, s in zip(plan.windows, statuses, strict=True)]
     todo = [(w, e) for w, e in zip(plan.windows, windows, strict=True) if e.action != "skip"]
-    core_seconds = sum(plan.stack_bytes(w) for w, _ in todo) / (settings.decode_mb_per_s * _MB)
-    peak = max((e.peak_bytes for _, e in todo), default=0) * n_workers
-    job_gib = max((e.peak_bytes for _, e in todo), default=0) * _CLOUD_RUN_VCPU / _GIB + _OVERHEAD_GIB
+    at_once = min(workers or settings.workers, max(1, len(todo)))
+    decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
+    core_seconds = decoded / (settings.decode_mb_per_s * _MB)
+    largest = max((e.peak_bytes for _, e in todo), default=0)
+    job_gib = largest * _CLOUD_RUN_VCPU / _GIB + _OVERHEAD_GIB
     rate = _CLOUD_RUN_VCPU * settings.vcpu_second_usd + job_gib * settings.gib_second_usd
+    past, warnings = _past(plan, store, statuses)
     return Estimate(
-        destination=plan.destination,
+        destination=store.root,
         plan=plan.id,
         period=plan.period.label,
         scenes=len(plan.scenes),
@@ -103,61 +151,92 @@ def estimate(plan: Plan, *, workers: int | None = None) -> Estimate:
         new=sum(e.action == "new" for e in windows),
         skip=sum(e.action == "skip" for e in windows),
         recompute=sum(e.action == "recompute" for e in windows),
+        past=past,
         bytes_to_read=sum(e.bytes_to_read for _, e in todo),
-        peak_bytes=peak,
-        workers=n_workers,
-        seconds=round(core_seconds / n_workers, 1),
+        peak_bytes=largest * at_once,
+        workers=at_once,
+        seconds=round(core_seconds / at_once, 1),
         cloud_run_usd=round(core_seconds / _CLOUD_RUN_VCPU * rate, 6),
         assumptions=[
             f"{settings.decode_mb_per_s:g} MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)",
-            f"Cloud Run jobs of {_CLOUD_RUN_VCPU} vCPU and {job_gib:.1f} GiB at "
-            f"{settings.vcpu_second_usd:g} USD a vCPU-second and {settings.gib_second_usd:g} USD a GiB-second",
+            f"Cloud Run jobs of {_CLOUD_RUN_VCPU} vCPU and {job_gib:.1f} GiB at {_price(settings.vcpu_second_usd)} USD "
+            f"a vCPU-second and {_price(settings.gib_second_usd)} USD a GiB-second",
             "no start-up time, no network charge, no free tier",
         ],
-        warnings=_warnings(plan),
+        warnings=[*_cut_blocks(plan), *warnings],
         windows=windows,
     )
 
 
-def _windows(plan: Plan) -> list[WindowEstimate]:
-    store = open_store(plan.destination)
-    actions = {
-        Status.OK: "skip",
-        Status.EMPTY: "skip",
-        Status.MISSING: "new",
-        Status.INVALID: "recompute",
-        Status.STALE: "recompute",
-    }
+def _window(plan: Plan, window: Window, status: WindowStatus) -> WindowEstimate:
+    return WindowEstimate(
+        id=window.id,
+        width=window.width,
+        height=window.height,
+        action=_ACTIONS[status.status],
+        cause="" if status.is_done else status.cause,
+        bytes_to_read=round(plan.read_bytes(window) * _touched(plan, window) / window.n_pixels),
+        peak_bytes=peak_bytes(plan, window),
+    )
+
+
+def _touched(plan: Plan, window: Window) -> int:
+    """Pixels of all blocks that reading the window takes: its own and what lies beside them in the same blocks."""
+    sides = zip((window.col_off, window.row_off), (window.width, window.height), plan.grid.block, strict=True)
+    size = (plan.grid.width, plan.grid.height)
+    lengths = [
+        min(-(-(start + length) // block) * block, whole) - start // block * block
+        for (start, length, block), whole in zip(sides, size, strict=True)
+    ]
+    return lengths[0] * lengths[1]
+
+
+def _past(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[PastRun | None, list[str]]:
+    """What an earlier run of this plan left, or a warning that another's lies there."""
+    if store.stat(PLAN) is None:
+        return None, []
+    try:
+        same = plan_at(plan.destination).id == plan.id
+    except InputError:
+        same = False
+    if not same:
+        return None, ["another plan's run lies at the destination; a run would be refused without --overwrite"]
+    past = PastRun(
+        done=sum(s.is_done for s in statuses),
+        expected=len(statuses),
+        failed=[s.id for s in statuses if s.result and s.result.status == "failed"],
+        ended=store.stat("report.json") is not None,
+        published=published(plan, store)[0] is not None,
+    )
+    return past, []
+
+
+def _cut_blocks(plan: Plan) -> list[str]:
+    width, height = plan.grid.block
+    # Strips as wide as the image are no tiles: any window cuts them, and no tile size would help.
+    if width >= plan.grid.width or not (plan.tile_size % width or plan.tile_size % height):
+        return []
+    good = max(1, round(plan.tile_size / max(width, height))) * max(width, height)
     return [
-        WindowEstimate(
-            id=w.id,
-            width=w.width,
-            height=w.height,
-            action=actions[s.status],  # type: ignore[arg-type]
-            cause="" if s.is_done else s.cause,
-            bytes_to_read=plan.read_bytes(w),
-            peak_bytes=plan.peak_bytes(w),
-        )
-        for w, s in zip(plan.windows, check_plan(plan, store), strict=True)
+        f"windows of {plan.tile_size} px cut the scenes' blocks of {width}×{height} px, which are then read "
+        f"more than once; {good} px would not"
     ]
 
 
-def _warnings(plan: Plan) -> list[str]:
-    found = []
-    width, height = plan.grid.block
-    # Strips as wide as the image are no tiles: any window cuts them, and no tile size would help.
-    if width < plan.grid.width and (plan.tile_size % width or plan.tile_size % height):
-        good = max(1, round(plan.tile_size / max(width, height))) * max(width, height)
-        found.append(
-            f"windows of {plan.tile_size} px cut the scenes' blocks of {width}×{height} px, which are then read "
-            f"more than once; {good} px would not"
-        )
-    store = open_store(plan.destination)
-    if store.stat(PLAN) is not None:
-        try:
-            same = plan_at(plan.destination).id == plan.id
-        except InputError:
-            same = False
-        if not same:
-            found.append("another plan's run lies at the destination; a run would be refused without --overwrite")
-    return found
+def _size(n: int) -> str:
+    """Bytes with three digits or so."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= factor:
+            return f"{n / factor:,.1f} {unit}" if n < 100 * factor else f"{n / factor:,.0f} {unit}"
+    return f"{n} B"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "a second"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _price(usd: float) -> str:
+    return f"{usd:.9f}".rstrip("0").rstrip(".")

@@ -1,8 +1,10 @@
 """How we use GDAL: its options, which drivers may open a scene, and what its errors mean."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from clearyear.settings import Settings
 
@@ -22,7 +24,6 @@ OPTIONS = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     # ^ the header of a COG in one request
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF",
-    "VSI_CACHE": "TRUE",
     "GDAL_CACHEMAX": "64",
     # ^ MB. Every block is used once; a large cache only competes with the stacks
     "GDAL_PAM_ENABLED": "NO",
@@ -46,6 +47,13 @@ DRIVER = "GTiff"
 _PERMANENT_HTTP = ("HTTP response code: 401", "HTTP response code: 403", "HTTP response code: 404", "does not exist")
 
 
+_MOST_IDLE = 400
+"""Datasets kept open between reads; each holds a file descriptor, and 1,024 of these are usual."""
+
+_idle: OrderedDict[tuple[str, str], list[DatasetReader]] = OrderedDict()
+_idle_lock = Lock()
+
+
 @contextmanager
 def open_raster(uri: str) -> Iterator[DatasetReader]:
     """Open a scene for reading; closes at the end.
@@ -54,9 +62,47 @@ def open_raster(uri: str) -> Iterator[DatasetReader]:
         ReadError: it cannot be opened or, inside the block, read. ``transient`` where trying again may help:
             any failure of a remote file that is not «forbidden» or «not found».
     """
-    try:
-        with rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False) as dataset:
+    with _as_read_error(uri), rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False) as dataset:
+        yield dataset
+
+
+@contextmanager
+def borrow_raster(uri: str, version: str) -> Iterator[DatasetReader]:
+    """``open_raster``, but the dataset stays open for the next who asks: opening costs as much as reading a block.
+
+    A dataset is with one borrower at a time; one whose read failed is closed.
+    """
+    with _as_read_error(uri):
+        dataset = _take((uri, version)) or rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False)
+        try:
             yield dataset
+        except BaseException:
+            dataset.close()
+            raise
+        _give_back((uri, version), dataset)
+
+
+def _take(key: tuple[str, str]) -> DatasetReader | None:
+    with _idle_lock:
+        waiting = _idle.get(key)
+        return waiting.pop() if waiting else None
+
+
+def _give_back(key: tuple[str, str], dataset: DatasetReader) -> None:
+    """Keep it for the next; beyond ``_MOST_IDLE`` those of the scene unused for longest are closed."""
+    with _idle_lock:
+        _idle.setdefault(key, []).append(dataset)
+        _idle.move_to_end(key)
+        too_many = sum(map(len, _idle.values())) > _MOST_IDLE
+        stale = _idle.popitem(last=False)[1] if too_many else []
+    for old in stale:
+        old.close()
+
+
+@contextmanager
+def _as_read_error(uri: str) -> Iterator[None]:
+    try:
+        yield
     except (RasterioError, OSError) as error:
         said = words(error)
         remote = split_uri(uri)[0] != "file"

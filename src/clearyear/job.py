@@ -11,34 +11,38 @@ from clearyear.errors import InputError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
+Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
+
 
 class Job(BaseModel):
     """One composite: these scenes, that period, to there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job")
 
-    scenes: str | list[str] = Field(
+    scenes: Text | Annotated[list[Text], Field(min_length=1)] = Field(
         title="Scenes",
-        description="A folder or gs:// prefix of GeoTIFF scenes, a manifest (.csv or .json), or a list of files.",
+        description="A folder or gs:// prefix of GeoTIFF scenes (/data/t31tcj, gs://bucket/t31tcj), a manifest "
+        "(.csv or .json), or a list of files.",
         examples=["gs://my-bucket/t31tcj", "scenes.csv"],
     )
-    out: str = Field(
+    out: Text = Field(
         title="Destination",
-        description="Folder or gs:// prefix; the result goes to <destination>/<product>/<period>/.",
+        description="Folder or gs:// prefix (/data/composites, gs://bucket/composites). The result goes into folders "
+        "named after product and period in it. In a deployed run the path is absolute.",
         examples=["gs://my-bucket/composites"],
     )
     period: str | None = Field(
         default=None,
         title="Period",
         description="2023, 2023-06, 2023-06--P3M or start/end (end excluded), in UTC. "
-        "Empty: the calendar year that had ended when the run was due.",
+        "Left out: the calendar year that had ended when the run was due.",
         examples=["2023"],
     )
     pattern: str | None = Field(
         default=None,
         title="File-name pattern",
         description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
-        "stands. Empty: every .tif, dated by the first date in its name.",
+        "stands. Left out: every .tif, dated by the first date in its name.",
     )
     reducer: Literal["luminance-median", "band-median"] = Field(
         default="luminance-median",
@@ -47,7 +51,9 @@ class Job(BaseModel):
         "band-median: each band on its own, any number of bands.",
     )
     product: Name | None = Field(
-        default=None, title="Product name", description="How folders and files are called. Empty: the reducer's name."
+        default=None,
+        title="Product name",
+        description="How folders and files are called. Left out: the reducer's name.",
     )
     layers: list[Literal["count", "source"]] = Field(
         default_factory=list,
@@ -65,12 +71,12 @@ class Job(BaseModel):
     nodata: list[float] | None = Field(
         default=None,
         title="Nodata values",
-        description="Values that mean «nothing seen». Empty: the scenes' own tag, and 0 for luminance-median.",
+        description="Values that mean «nothing seen». Left out: the scenes' own tag, and 0 for luminance-median.",
     )
     saturated: list[float] | None = Field(
         default=None,
         title="Saturated values",
-        description="Values that mean «too bright, most likely cloud». Empty: 255 for luminance-median, none else.",
+        description="Values that mean «too bright, most likely cloud». Left out: 255 for luminance-median, none else.",
     )
     max_failed_reads: int = Field(
         default=0,
@@ -96,7 +102,10 @@ class Job(BaseModel):
         description="Lossless, or jpeg: quality 90 with a mask, three bands of 8 bit only. Tiles are always lossless.",
     )
     workers: int | None = Field(
-        default=None, ge=1, title="Workers", description="Windows computed at once in one process. Empty: one a core."
+        default=None,
+        ge=1,
+        title="Workers",
+        description="Windows computed at once in one process. Left out: one a core.",
     )
     overwrite: bool = Field(
         default=False,
@@ -135,15 +144,17 @@ def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
         return Job.model_validate(values)
     except ValidationError as error:
         complaints = [_complaint(e) for e in error.errors()]
+        kinds = {e["type"] for e in error.errors()}
+        keys = f"the keys {', '.join(Job.model_fields)}" if "extra_forbidden" in kinds else "values of these kinds"
         raise InputError(
             f"In {where}: {'; '.join(complaints)}",
-            f"the keys {', '.join(Job.model_fields)}",
+            "at least the keys scenes and out" if kinds == {"missing"} else keys,
             "correct it; `clearyear run --help` explains each",
         ) from error
 
 
 def _complaint(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("list[", "str")))
+    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("list[", "str", "constrained-")))
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.replace("-", "_"), Job.model_fields, n=1)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")

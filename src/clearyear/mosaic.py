@@ -54,8 +54,10 @@ def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], lay
     image, cog = scratch / f"image-{name}", scratch / f"cog-{name}"
     composite = layer == "composite"
     lossy = composite and plan.product.compress == "jpeg"
+    # Where no value means nodata, a gap would pass for zeros that were seen.
+    unmarked = composite and plan.product.nodata is None and not all(status.is_done for status in statuses)
     try:
-        _put_down(plan, store, statuses, layer, image, masked=lossy)
+        _put_down(plan, store, statuses, layer, image, masked=lossy or unmarked)
         write_cog(
             image,
             cog,

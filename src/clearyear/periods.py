@@ -66,7 +66,7 @@ def year_before(moment: datetime) -> Period:
 def _explicit(text: str) -> Period:
     try:
         start, end = (_moment(part) for part in text.split("/"))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"The period {text!r} cannot be read ({error})", _FORMS, "write it so") from error
     if end <= start:
         raise InputError(

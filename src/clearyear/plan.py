@@ -4,8 +4,9 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,9 +55,16 @@ class Plan(BaseModel):
     tile_size: int
     max_failed_reads: int = 0
     min_completeness: float = 1.0
+    window_bytes: int | None = None
+    """Most memory one window may take for its stack; None leaves it to what is comfortable."""
     created_by: str = f"clearyear {__version__}"
     destination: str = Field(default="", exclude=True)
     """Where this plan lies; not part of the file, so that a moved result stays readable."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The plan with other values; pydantic's own would keep the windows and digests worked out before."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return self.model_validate({**values, **(update or {})})
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
@@ -122,14 +130,14 @@ class Plan(BaseModel):
 
     def stack_bytes(self, window: Window) -> int:
         """Bytes of the window's stack (T, B, H, W)."""
-        return len(self.scenes) * self.product.n_bands * window.n_pixels * self._itemsize
+        return self.sample_bytes * window.n_pixels
 
     def peak_bytes(self, window: Window) -> int:
         """Bytes computing one window needs: its stack, a strip's masks and keys, its layers and their encoding."""
         n_samples = len(self.scenes) * self.product.n_bands
         strip = min(max(_STRIP_SAMPLES, n_samples * window.width), n_samples * window.n_pixels)
-        layers = 3 * window.n_pixels * (self.product.n_bands * (self._itemsize + 2) + 2)
-        return self.stack_bytes(window) + strip * (1 + 2 * self._itemsize) + layers
+        layers = 3 * window.n_pixels * (self.product.n_bands * (self.itemsize + 2) + 2)
+        return self.stack_bytes(window) + strip * (1 + 2 * self.itemsize) + layers
 
     def strip_rows(self, window: Window) -> int:
         """Rows of the window reduced at once, so that ``peak_bytes`` holds; at least one."""
@@ -147,7 +155,13 @@ class Plan(BaseModel):
         return 1 if get_reducer(self.product.reducer).whole_samples else self.product.n_bands
 
     @property
-    def _itemsize(self) -> int:
+    def sample_bytes(self) -> int:
+        """Bytes of one pixel in all bands of all scenes."""
+        return len(self.scenes) * self.product.n_bands * self.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one sample."""
         return {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float32": 4, "int32": 4, "uint32": 4}.get(
             self.product.dtype, 8
         )
@@ -165,7 +179,9 @@ class Plan(BaseModel):
         Raises:
             ValueError: it is no plan of this version of clearyear.
         """
-        document: dict[str, Any] = json.loads(text)
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("it is not a JSON object")
         known = document.pop("id", None)
         plan = cls.model_validate({**document, "destination": destination})
         if known is not None and known != plan.id:

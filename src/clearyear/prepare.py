@@ -55,9 +55,17 @@ def prepare(job: Job, *, due: datetime | None = None) -> Plan:
         InputError: as make_plan; or the destination cannot be written, or holds another plan's run and the job
             does not say ``overwrite``.
     """
-    plan = make_plan(job, due=due)
+    return put_down(make_plan(job, due=due), overwrite=job.overwrite)
+
+
+def put_down(plan: Plan, *, overwrite: bool = False) -> Plan:
+    """Write a plan to its destination, so that windows can be computed there; returned as it came.
+
+    Raises:
+        InputError: the destination cannot be written, or holds another plan's run and ``overwrite`` is not set.
+    """
     store = open_store(plan.destination)
-    if _other_plan(plan, store, overwrite=job.overwrite):
+    if _other_plan(plan, store, overwrite=overwrite):
         _withdraw(plan, store)
     store.sweep()
     store.write(PLAN, plan.to_json().encode())

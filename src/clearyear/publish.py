@@ -12,7 +12,8 @@ from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
 from clearyear.plan import Plan
 from clearyear.prepare import PLAN, find_plan
-from clearyear.report import Report, is_allowed, make_report, markdown, missing_csv
+from clearyear.report import Report, is_allowed, make_report
+from clearyear.report_text import markdown, missing_csv
 from clearyear.stac import make_item
 from clearyear.stores import Store, gdal_path, open_store, parent_of
 from clearyear.window import LayerFile

@@ -1,7 +1,6 @@
-"""The report: completeness of a plan as a value, and as JSON, CSV and Markdown."""
+"""The report: what of a plan is there, as a value that is JSON in and out."""
 
-import csv
-import io
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,6 @@ from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.stores import Store
 
-_SHOWN = 500
 _CONTRACT = {
     *("status", "mosaic", "expected", "ok", "missing", "invalid", "stale", "empty", "failed_reads"),
     *("report", "stac_item", "layers", "causes", "problem"),
@@ -112,17 +110,18 @@ class Report(BaseModel):
     @property
     def repair_command(self) -> str:
         """The command that computes what is not done."""
-        return f"clearyear repair {self.destination}"
+        return f"clearyear repair {shlex.quote(self.destination)}"
 
     def sentence(self) -> str:
         """The result in one sentence, for a state's message or a log."""
         if self.status == "complete":
             return f"{self.done} of {self.expected} windows are there; the mosaic is {self.mosaic}"
+        if not self.not_done:
+            return f"{self.done} of {self.expected} windows are there, but {self.problem or 'no mosaic is published'}"
         parts = [f"{len(ids)} {name}" for name in ("missing", "invalid", "stale") if (ids := getattr(self, name))]
-        why = f": {'; '.join(parts)}" if parts else ""
-        first = next(iter(self.causes.items()), None)
-        cause = f" ({first[0]}: {first[1]})" if first else f" ({self.problem})" if self.problem else ""
-        return f"{self.expected - self.done} of {self.expected} windows are not done{why}{cause}"
+        first, cause = next(iter(self.causes.items()))
+        why = f"{'; '.join(parts)} ({first}: {cause})"
+        return f"{self.expected - self.done} of {self.expected} windows are not done: {why}"
 
 
 def make_report(
@@ -185,47 +184,6 @@ def is_allowed(plan: Plan, statuses: Sequence[WindowStatus]) -> bool:
     return done > 0 and done >= plan.min_completeness * len(statuses)
 
 
-def missing_csv(report: Report) -> str:
-    """One row for each window that is not done; just the header when all are."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["id", "status", "cause", "left", "bottom", "right", "top", "repair"])
-    for w in report.not_done:
-        writer.writerow([w.id, w.status.value, _cell(w.cause), *w.bounds, _cell(report.repair_command)])
-    return out.getvalue()
-
-
-def markdown(report: Report) -> str:
-    """The report for people."""
-    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{report.sentence()}.", ""]
-    figures = {
-        "windows expected": report.expected,
-        "windows done": f"{report.done} ({report.done / report.expected:.1%})",
-        "of these empty (no valid sample)": len(report.empty),
-        "scenes": report.scenes,
-        "reads that failed": report.failed_reads,
-        "pixels with a valid sample": f"{report.valid_share:.2%}",
-        "mosaic": report.mosaic or "not published",
-        "window seconds, summed": report.figures.window_seconds,
-        "bytes read, about": f"{report.figures.bytes_read:,}",
-        "made": f"{report.figures.created} by clearyear {report.figures.clearyear}",
-    }
-    lines += ["| figure | value |", "|---|---|", *(f"| {k} | {_md(v)} |" for k, v in figures.items()), ""]
-    if report.not_done:
-        lines += [f"## {len(report.not_done)} windows are not done", "", f"Repair: `{report.repair_command}`", ""]
-        lines += ["| window | status | cause |", "|---|---|---|"]
-        lines += [f"| {w.id} | {w.status} | {_md(w.cause)} |" for w in report.not_done[:_SHOWN]]
-        if len(report.not_done) > _SHOWN:
-            lines.append(f"\n… and {len(report.not_done) - _SHOWN} more in missing.csv.")
-        lines.append("")
-    if report.failed_scenes:
-        lines += [f"## {len(report.failed_scenes)} scenes failed to read", ""]
-        lines += ["| scene | windows | cause |", "|---|---|---|"]
-        lines += [f"| {s.scene} | {s.windows} | {_md(s.cause)} |" for s in report.failed_scenes]
-        lines.append("")
-    return "\n".join([*lines, "![tile map](tile_map.png)", ""])
-
-
 def _failed_scenes(statuses: Sequence[WindowStatus]) -> list[FailedScene]:
     first: dict[str, Any] = {}
     windows: dict[str, int] = defaultdict(int)
@@ -244,13 +202,3 @@ def _valid_share(plan: Plan, statuses: Sequence[WindowStatus]) -> float:
     ]
     total = sum(n for n, _ in done)
     return round(sum(n * share for n, share in done) / total, 6) if total else 0.0
-
-
-def _cell(text: str) -> str:
-    """A CSV cell that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
-
-
-def _md(value: object) -> str:
-    """A Markdown table cell."""
-    return str(value).replace("|", "\\|").replace("\n", " ")

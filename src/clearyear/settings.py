@@ -1,6 +1,7 @@
 """Settings of the machine rather than of the job: ``CLEARYEAR_*`` in the environment."""
 
 import os
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,9 @@ class Settings(BaseSettings):
 
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Windows computed at once in one process."
+    )
+    reader: Literal["auto", "gdal"] = Field(
+        default="auto", description="auto: local scenes are read directly where that is understood; gdal: never."
     )
     gs_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
     decode_mb_per_s: float = Field(

@@ -1,8 +1,10 @@
 """The STAC item of a published composite: what it is, what it was made from, and whether it is whole."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pystac
@@ -42,11 +44,10 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     if plan.period.label == "all":
         start, end = plan.scenes[0].datetime, plan.scenes[-1].datetime
     geometry = wgs84_geometry(plan.grid.crs, plan.grid.corners())
-    points = geometry["coordinates"][0] if geometry else []
     item = pystac.Item(
         id=plan.stem,
         geometry=geometry,
-        bbox=_bbox(points) if geometry else None,
+        bbox=_bbox(geometry) if geometry else None,
         datetime=None,
         start_datetime=start,
         end_datetime=end,
@@ -58,18 +59,31 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
     for scene in plan.scenes:
-        href = scene.uri if "://" in scene.uri else f"file://{scene.uri}"
+        href = scene.uri if "://" in scene.uri else Path(scene.uri).as_uri()
         item.add_link(pystac.Link("derived_from", href, media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 
 
 def wgs84_geometry(crs: str, ring: list[tuple[float, float]]) -> dict[str, Any] | None:
-    """A ring in ``crs`` as a GeoJSON polygon in longitude and latitude; None without a CRS."""
-    if not crs:
+    """A ring in ``crs`` as a GeoJSON polygon in longitude and latitude; two of them if it crosses 180°.
+
+    None without a CRS, or with one that is not tied to the Earth.
+    """
+    reference = CRS.from_string(crs) if crs else None
+    if reference is None or not (reference.is_projected or reference.is_geographic):
         return None
     polygon = {"type": "Polygon", "coordinates": [ring]}
-    found = transform_geom(CRS.from_string(crs), "EPSG:4326", polygon, precision=7)
-    return {"type": "Polygon", "coordinates": [[[x, y] for x, y in found["coordinates"][0]]]}
+    found = transform_geom(reference, "EPSG:4326", polygon, precision=7)
+    if found["type"] == "Polygon":
+        return {"type": "Polygon", "coordinates": [_ring(found["coordinates"][0])]}
+    return {"type": "MultiPolygon", "coordinates": [[_ring(part[0])] for part in found["coordinates"]]}
+
+
+def _ring(points: Sequence[tuple[float, float]]) -> list[list[float]]:
+    """A closed ring, counterclockwise as GeoJSON wants an outer one."""
+    ring = [[x, y] for x, y in points]
+    twice_area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(ring))
+    return ring if twice_area > 0 else ring[::-1]
 
 
 def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +91,7 @@ def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
     authority = crs.to_authority() if crs else None
     projection: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
     if crs and not authority:
-        projection["proj:wkt2"] = crs.to_wkt()
+        projection["proj:wkt2"] = crs.to_wkt(version="WKT2_2019")
     return {
         "title": f"{plan.product.name}, {plan.period.label}",
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -123,6 +137,11 @@ def _extra_asset(key: str, name: str) -> pystac.Asset:
     return pystac.Asset(href=f"./{name}", title=key.replace("_", " "), media_type=media_type, roles=[role])
 
 
-def _bbox(points: list[list[float]]) -> list[float]:
-    xs, ys = zip(*points, strict=True)
-    return [min(xs), min(ys), max(xs), max(ys)]
+def _bbox(geometry: Mapping[str, Any]) -> list[float]:
+    """West, south, east, north; across 180° west is the greater one, as GeoJSON wants it."""
+    whole = geometry["type"] == "Polygon"
+    rings = [geometry["coordinates"][0]] if whole else [part[0] for part in geometry["coordinates"]]
+    xs, ys = zip(*(point for ring in rings for point in ring), strict=True)
+    if whole:
+        return [min(xs), min(ys), max(xs), max(ys)]
+    return [min(x for x in xs if x > 0), min(ys), max(x for x in xs if x < 0), max(ys)]

@@ -3,6 +3,11 @@
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import local
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +17,17 @@ from clearyear.cog import encode_tile
 from clearyear.errors import WindowError
 from clearyear.grid import Window
 from clearyear.masks import valid_samples
+from clearyear.memory import pieces, strip_rows
 from clearyear.plan import Plan
 from clearyear.read import FailedRead, read_stack
 from clearyear.reducers import get_reducer
+from clearyear.reducers.base import Layers
+from clearyear.scenes.scene import Scene
 from clearyear.stores import Store
 
 log = logging.getLogger(__name__)
+
+_thread = local()
 
 LAYER_NODATA = {"count": None, "source": -1.0}
 
@@ -53,13 +63,14 @@ class WindowResult(BaseModel):
     """About how many stored bytes were read."""
 
 
-def compute_window(plan: Plan, window: Window, store: Store) -> WindowResult:
+def compute_window(plan: Plan, window: Window, store: Store, *, threads: int = 1) -> WindowResult:
     """Compute one window and write its tiles, then its record.
 
     Args:
         plan: what to do.
         window: one of the plan's windows.
         store: the plan's destination.
+        threads: how many read and reduce this one window.
 
     Returns:
         The result; equal inputs give equal tiles, byte for byte.
@@ -70,7 +81,7 @@ def compute_window(plan: Plan, window: Window, store: Store) -> WindowResult:
         StoreError, InputError: the tiles could not be written.
     """
     started = time.monotonic()
-    layers, used, failed = reduce_window(plan, window)
+    layers, used, failed = reduce_window(plan, window, threads=threads)
     fingerprint = plan.fingerprint(window)
     if len(failed) > plan.max_failed_reads or layers is None:
         error = _too_many_failed(plan, window, failed)
@@ -96,28 +107,84 @@ def compute_window(plan: Plan, window: Window, store: Store) -> WindowResult:
     return result
 
 
-def reduce_window(plan: Plan, window: Window) -> tuple[dict[str, NDArray[np.generic]] | None, int, list[FailedRead]]:
+def reduce_window(plan: Plan, window: Window, *, threads: int = 1) -> tuple[Layers | None, int, list[FailedRead]]:
     """Read and reduce one window, writing nothing.
 
+    The window is done piece by piece; a scene that fails in one piece is left out of all, so that the answer does not
+    depend on how the window is cut.
+
     Returns:
-        Layers (bands, H, W), None when no scene could be read; how many scenes were used; the failed reads.
+        Layers (bands, H, W), None when too few scenes could be read; how many scenes were used; the failed reads.
     """
+    failed: dict[str, FailedRead] = {}
+    while True:
+        scenes = [scene for scene in plan.scenes if scene.id not in failed]
+        if len(failed) > plan.max_failed_reads or not scenes:
+            return None, len(scenes), list(failed.values())
+        layers, more = _reduce_pieces(plan, window, scenes, threads)
+        if layers is not None:
+            if "source" in layers and failed:
+                # The reducer counted within the scenes it got; the plan's numbering has those that failed too.
+                used = np.array([i for i, s in enumerate(plan.scenes) if s.id not in failed], np.int16)
+                source: NDArray[Any] = layers["source"]
+                layers["source"] = np.where(source < 0, source, used[source])
+            return layers, len(scenes), list(failed.values())
+        failed |= {read.scene: read for read in more}
+
+
+def _reduce_pieces(
+    plan: Plan, window: Window, scenes: Sequence[Scene], threads: int
+) -> tuple[Layers | None, list[FailedRead]]:
+    """All pieces of a window from exactly these scenes, or None and what failed in the first piece that did."""
+    parts = pieces(plan, window)
     product = plan.product
-    stack, used, failed = read_stack(plan.scenes, plan.grid, window, n_bands=product.n_bands, dtype=product.dtype)
-    if not used:
-        return None, 0, failed
-    reducer = get_reducer(product.reducer)
-    strips = []
-    for top in range(0, window.height, rows := plan.strip_rows(window)):
-        part = stack[:, :, top : top + rows]
-        valid = valid_samples(part, product.invalid_values, whole_samples=reducer.whole_samples)
-        strips.append(reducer.reduce(part, valid, product.nodata))
-    layers = {name: np.concatenate([strip[name] for strip in strips], axis=1) for name in strips[0]}
-    if "source" in layers and len(used) < len(plan.scenes):
-        # The reducer counted within the scenes it got; the plan's numbering has those that failed too.
-        source = layers["source"]
-        layers["source"] = np.where(source < 0, source, np.asarray(used, source.dtype)[source])
-    return layers, len(used), failed
+    buffer = _buffer(plan.sample_bytes * max(part.n_pixels for part in parts))
+    layers: Layers = {}
+    with ExitStack() as stack_of:
+        pool = stack_of.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
+        for part in parts:
+            stack, _, failed = read_stack(
+                scenes, plan.grid, part, n_bands=product.n_bands, dtype=product.dtype, buffer=buffer, pool=pool
+            )
+            if failed:
+                return None, failed
+            place = (part.row_off - window.row_off, part.col_off - window.col_off)
+            _reduce_piece(plan, stack, place, window, layers, pool)
+    return layers, []
+
+
+def _reduce_piece(
+    plan: Plan,
+    stack: NDArray[np.generic],
+    place: tuple[int, int],
+    window: Window,
+    layers: Layers,
+    pool: ThreadPoolExecutor | None,
+) -> None:
+    """Reduce one piece strip by strip and put the strips where they belong in ``layers``, made at the first."""
+    reducer = get_reducer(plan.product.reducer)
+    _, _, height, width = stack.shape
+    rows = strip_rows(plan, width, height)
+
+    def reduce_strip(top: int) -> tuple[int, Layers]:
+        strip = stack[:, :, top : top + rows]
+        valid = valid_samples(strip, plan.product.invalid_values, whole_samples=reducer.whole_samples)
+        return top, reducer.reduce(strip, valid, plan.product.nodata)
+
+    for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
+        for name, array in found.items():
+            if name not in layers:
+                layers[name] = np.empty((array.shape[0], window.height, window.width), array.dtype)
+            y, x = place[0] + top, place[1]
+            layers[name][:, y : y + array.shape[1], x : x + width] = array
+
+
+def _buffer(size: int) -> NDArray[np.uint8]:
+    """This thread's stack memory, kept for its next window: fresh pages cost more than the median."""
+    buffer: NDArray[np.uint8] | None = getattr(_thread, "buffer", None)
+    if buffer is None or len(buffer) < size:
+        buffer = _thread.buffer = np.empty(size, np.uint8)
+    return buffer
 
 
 def _write_layer(plan: Plan, window: Window, store: Store, layer: str, array: NDArray[np.generic]) -> LayerFile:

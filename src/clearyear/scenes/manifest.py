@@ -100,8 +100,8 @@ def _csv_rows(text: str, uri: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     if not set(reader.fieldnames or ()) & set(_URI_KEYS):
         raise InputError(f"The header of {uri} is {reader.fieldnames}", _FORMS, "name the columns", uri=uri)
-    for number, record in enumerate(reader, start=2):
-        yield _row({k: v for k, v in record.items() if v}, f"line {number} of {uri}")
+    for record in reader:
+        yield _row({k: v for k, v in record.items() if v}, f"line {reader.line_num} of {uri}")
 
 
 def _json_rows(text: str, uri: str) -> Iterator[Row]:
@@ -124,9 +124,11 @@ def _row(record: Any, where: str) -> Row:
         row = Row(uri=address, **{k: record[k] for k in ("id", "datetime", "cloud_cover") if k in record})
     except ValueError as error:
         raise InputError(f"In {where}: {_first_line(error)}", _FORMS, "correct that row") from error
-    if row.datetime is not None and row.datetime.tzinfo is None:
-        return row.model_copy(update={"datetime": row.datetime.replace(tzinfo=dt.UTC)})
-    return row
+    if row.datetime is None:
+        return row
+    # A fingerprint holds the moment as text: one moment, one text.
+    moment = row.datetime if row.datetime.tzinfo else row.datetime.replace(tzinfo=dt.UTC)
+    return row.model_copy(update={"datetime": moment.astimezone(dt.UTC)})
 
 
 def _json(text: str, uri: str) -> Any:

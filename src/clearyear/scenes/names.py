@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from clearyear.errors import InputError
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?:T(\d{2}):?(\d{2}):?(\d{2}))?(?!\d)")
+_CODE = re.compile(r"(%[A-Za-z])")
 _CODES = {
     "%Y": r"(?P<Y>\d{4})",
     "%m": r"(?P<m>\d{2})",
@@ -32,7 +33,7 @@ class NamePattern:
 
     def __init__(self, pattern: str | None = None) -> None:
         self.pattern = pattern
-        self._dated = pattern is not None and "%" in pattern
+        self._dated = _CODE.search(pattern or "") is not None
         try:
             self._regex = _compile(pattern or "*")
         except re.error as error:
@@ -62,9 +63,11 @@ class NamePattern:
             if code in parts:
                 text, form = f"{text} {parts[code]}", f"{form} %{code}"
         try:
-            return datetime.strptime(text, form).replace(tzinfo=UTC)
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
         except ValueError:
             return None
+        # strptime takes day 366 of any year, and of most that is the next year's first.
+        return moment if moment.year == int(parts["Y"]) else None
 
 
 def _first_date(name: str) -> datetime | None:
@@ -77,11 +80,13 @@ def _first_date(name: str) -> datetime | None:
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(%[A-Za-z])", pattern)
+    parts = _CODE.split(pattern)
     for part in parts[1::2]:
         if part not in _CODES:
             raise re.error(f"unknown code {part}")
     # fnmatch.translate wraps its answer for whole-string use; between codes only its middle is wanted.
     globs = [re.sub(r"\A\(\?s:(.*)\)\\[zZ]\Z", r"\1", fnmatch.translate(part), flags=re.S) for part in parts[::2]]
+    # A star takes as little as it can: of several dates the first is meant, Landsat's second is the processing's.
+    globs = [re.sub(r"\.\*(?!\?)", ".*?", glob) for glob in globs]
     codes = [_CODES[part] for part in parts[1::2]] + [""]
     return re.compile("".join(g + c for g, c in zip(globs, codes, strict=True)))

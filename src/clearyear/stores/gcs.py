@@ -1,12 +1,14 @@
 """A Google Cloud Storage bucket as a store."""
 
+import base64
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from clearyear.errors import InputError, StoreError
 from clearyear.settings import Settings
@@ -44,16 +46,12 @@ class GcsStore:
 
     def write(self, name: str, data: bytes) -> None:
         """See Store."""
-        with self._errors("write", name):
-            blob = self._blob(name)
-            # The precondition makes the upload safe to retry: a second attempt cannot overwrite a later write.
-            blob.upload_from_string(data, if_generation_match=self._generation(name), checksum="crc32c")
+        self._upload(name, io.BytesIO(data), len(data))
 
     def write_file(self, name: str, source: Path) -> None:
         """See Store."""
-        with self._errors("write", name):
-            generation = self._generation(name)
-            self._blob(name).upload_from_filename(str(source), if_generation_match=generation, checksum="crc32c")
+        with source.open("rb") as file:
+            self._upload(name, file, source.stat().st_size)
         source.unlink()
 
     def remove(self, name: str) -> None:
@@ -68,10 +66,25 @@ class GcsStore:
 
     def scratch(self) -> Path:
         """See Store."""
-        return Path(tempfile.mkdtemp(prefix="clearyear-"))
+        return Path(_scratch().name)
 
     def sweep(self) -> None:
         """See Store; nothing half-written can lie in a bucket."""
+
+    def _upload(self, name: str, source: IO[bytes], size: int) -> None:
+        """Upload on the condition that nobody has written since; that makes the client's own retries safe."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        with self._errors("write", name):
+            condition = {"if_generation_match": self._generation(name)}
+            try:
+                self._blob(name).upload_from_file(source, size=size, rewind=True, checksum="crc32c", **condition)
+            except PreconditionFailed:
+                # Either another run of the same plan wrote the same bytes, or our own first attempt went through
+                # and only its answer was lost.
+                there = _gcs_client().bucket(self.bucket).get_blob(self.prefix + name)
+                if there is None or there.crc32c != _crc32c(source):
+                    raise
 
     def _blob(self, name: str) -> "Blob":
         return _gcs_client().bucket(self.bucket).blob(self.prefix + name)
@@ -98,7 +111,7 @@ class GcsStore:
         try:
             yield
         except NotFound as error:
-            if verb == "list" or "bucket" in str(error).lower():
+            if verb == "list" or "specified bucket does not exist" in str(error):
                 raise InputError(
                     f"The bucket of {uri} does not exist", "a bucket that can be reached", "correct its name", uri=uri
                 ) from error
@@ -112,6 +125,24 @@ class GcsStore:
             ) from error
         except (GoogleAPICallError, RetryError, RequestsConnectionError, Timeout) as error:
             raise StoreError(f"Cannot {verb} {uri}: {error}", transient=True, uri=uri) from error
+
+
+def _crc32c(source: IO[bytes]) -> str:
+    """The checksum of a whole file, as GCS writes it."""
+    import google_crc32c
+
+    source.seek(0)
+    checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    while chunk := source.read(1 << 20):
+        checksum.update(chunk)
+    digest: bytes = checksum.digest()
+    return base64.b64encode(digest).decode()
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """One folder for the process, gone with it."""
+    return tempfile.TemporaryDirectory(prefix="clearyear-")
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clearyear.errors import ClearyearError, InputError, StoreError
@@ -83,14 +83,17 @@ class LocalStore:
         return folder
 
     def sweep(self) -> None:
-        """See Store; those of this machine's processes that are no more, and this one's own."""
+        """See Store; another machine's processes cannot be asked, so theirs stay."""
         base = self.folder / _SCRATCH
-        for folder in base.glob(f"{socket.gethostname()}-*") if base.is_dir() else ():
-            pid = int(folder.name.rpartition("-")[2])
-            if pid == os.getpid() or not _is_alive(pid):
+        for folder in base.iterdir() if base.is_dir() else ():
+            # Taken apart from the right: host «a» must not sweep what «a-1» has.
+            host, _, pid = folder.name.rpartition("-")
+            if host == socket.gethostname() and pid.isdecimal() and not _is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
-        if base.is_dir() and not any(base.iterdir()):
-            base.rmdir()
+        # What is left empty goes; what another thread or process still uses does not.
+        for folder in (base / f"{socket.gethostname()}-{os.getpid()}", base):
+            with suppress(OSError):
+                folder.rmdir()
 
     def _publish(self, temporary: Path, name: str) -> None:
         target = self.folder / name
@@ -102,6 +105,8 @@ class LocalStore:
             info = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise _os_error("read", str(path), error) from error
         name = path.relative_to(self.folder).as_posix()
         return Entry(name=name, uri=str(path), size=info.st_size, version=f"{info.st_mtime_ns}-{info.st_size}")
 

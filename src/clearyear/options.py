@@ -1,0 +1,115 @@
+"""What the verbs of the command line share: options, errors as one paragraph, exit codes."""
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clearyear import console
+from clearyear.errors import ClearyearError, InputError
+
+if TYPE_CHECKING:
+    from clearyear.job import Job
+
+# The contract of run, demo, repair, report and mosaic holds for a failure too, so that a program need not look first.
+_NOTHING: dict[str, Any] = {
+    "mosaic": None,
+    "expected": 0,
+    "ok": 0,
+    "missing": [],
+    "invalid": [],
+    "stale": [],
+    "empty": [],
+    "failed_reads": 0,
+    "report": None,
+    "stac_item": None,
+    "layers": {},
+    "causes": {},
+    "problem": "",
+}
+
+
+def verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json and --debug, and turn what a verb returns or raises into an exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="The last thing on stdout is one JSON object.")
+    @click.option("--debug", is_flag=True, help="Show Prefect's log, and the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, debug: bool, as_json: bool, **kwargs: Any) -> None:
+        console.set_up(debug=debug)
+        try:
+            sys.exit(function(*args, as_json=as_json, **kwargs) or 0)
+        except (click.ClickException, BrokenPipeError):
+            raise  # click has its own words and codes for these
+        except KeyboardInterrupt as stop:
+            text, code = str(stop) or console.STOPPED, 130
+        except Exception as error:
+            if debug:
+                raise
+            text, code = f"Error: {_words(error)}", getattr(error, "exit_code", 1)
+        if as_json:
+            rest = _NOTHING if function.__name__ in ("run", "demo", "repair", "report", "mosaic") else {}
+            console.print_json({"status": "failed", **rest, "error": text.removeprefix("Error: ")})
+        console.note(text)
+        sys.exit(code)
+
+    return wrapper
+
+
+def _words(error: Exception) -> str:
+    """One paragraph. What is not ours is a bug or a broken environment: it is named, and how to see more of it."""
+    if not isinstance(error, ClearyearError):
+        error = ClearyearError(
+            f"{type(error).__name__}: {error}",
+            "no error of this kind: it is clearyear's fault or its environment's",
+            "run the same command with --debug to see where it comes from",
+        )
+    return re.sub(r"\s*\n\s*", " ", str(error)).strip()
+
+
+def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The job as flags; each overrides the job file's key of the same name."""
+    options = [
+        click.argument("job_file", required=False, metavar="[JOB.yaml]"),
+        click.option("--scenes", help="Folder or gs:// prefix of scenes, or a manifest (.csv, .json)."),
+        click.option("--period", help="2023, 2023-06, 2023-06--P3M, start/end or all.  [default: the year just ended]"),
+        click.option("--out", help="Destination: a folder or gs:// prefix."),
+        click.option("--pattern", help="Which files are scenes, e.g. '*_TCI.tif' or 'S2_%Y%j_*.tif'."),
+        click.option("--reducer", help="luminance-median or band-median.  [default: luminance-median]"),
+        click.option("--product", help="Product name.  [default: the reducer's]"),
+        click.option("--layers", help="Extra layers, comma-separated: count,source."),
+        click.option("--tile-size", type=int, help="Side of a window in pixels.  [default: 1024]"),
+        click.option("--nodata", help="Nodata values, comma-separated.  [default: the scenes' tag]"),
+        click.option("--saturated", help="Saturated values, comma-separated.  [default: 255 for luminance-median]"),
+        click.option("--max-failed-reads", type=int, help="Scenes that may fail to read in a window.  [default: 0]"),
+        click.option("--min-completeness", type=float, help="Least share of windows for a mosaic.  [default: 1.0]"),
+        click.option("--allow-missing", is_flag=True, default=None, help="Publish even an incomplete mosaic."),
+        click.option("--compress", help="The mosaic's: deflate, zstd, lzw or jpeg.  [default: deflate]"),
+        click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]"),
+        click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
+    """The job of a file, of flags, or of both; flags win.
+
+    Raises:
+        InputError: there is neither, or a key or value is wrong.
+    """
+    from clearyear.job import load_job, make_job
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key in ("layers", "nodata", "saturated"):
+        if key in given:
+            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
+    if job_file:
+        return load_job(job_file, **given)
+    if "scenes" not in given:
+        raise InputError("No scenes are given", "a JOB.yaml, or --scenes and --out", "see `clearyear run --help`")
+    return make_job(given, where="the arguments")

@@ -1,0 +1,79 @@
+"""The report for people: Markdown to read, CSV to open in a spreadsheet."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from clearyear.report import Report
+
+_SHOWN = 100
+"""Rows of a table in report.md; the lists in report.json and missing.csv are whole."""
+
+
+def missing_csv(report: Report) -> str:
+    """One row for each window that is not done; just the header when all are."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", "status", "cause", "left", "bottom", "right", "top", "repair"])
+    for w in report.not_done:
+        writer.writerow([w.id, w.status.value, _cell(w.cause), *w.bounds, _cell(report.repair_command)])
+    return out.getvalue()
+
+
+def markdown(report: Report) -> str:
+    """The report for people; its pictures come last."""
+    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{_md(report.sentence())}.", ""]
+    if report.status != "complete":
+        lines += [_published(report), "", f"To compute what is not there: `{report.repair_command}`", ""]
+    lines += [*_table(["figure", "value"], list(_figures(report).items())), ""]
+    if report.not_done:
+        lines += [f"## Windows that are not done: {len(report.not_done)}", ""]
+        rows = [(w.id, w.status, w.cause) for w in report.not_done]
+        lines += [*_table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
+    if report.failed_scenes:
+        lines += [f"## Scenes that failed to read: {len(report.failed_scenes)}", ""]
+        scenes = [(s.scene, s.windows, s.cause) for s in report.failed_scenes]
+        lines += [*_table(["scene", "in windows", "cause"], scenes, rest="in report.json"), ""]
+    lines += ["![tile map](tile_map.png)", ""]
+    if report.preview:
+        lines += [f"![the composite]({report.preview.rpartition('/')[2]})", ""]
+    return "\n".join(lines)
+
+
+def _published(report: Report) -> str:
+    if report.mosaic:
+        return f"A mosaic is published: `{report.mosaic}`."
+    why = report.problem or "no mosaic is published"
+    return f"{_md(why[0].upper() + why[1:])}."
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    return {
+        "windows expected": f"{report.expected:,}",
+        "windows done": f"{report.done:,} ({report.done / report.expected:.1%})",
+        "of these empty (no valid sample)": f"{len(report.empty):,}",
+        "scenes": f"{report.scenes:,}",
+        "reads that failed": f"{report.failed_reads:,}",
+        "pixels with a valid sample": f"{report.valid_share:.2%} of the windows that are done",
+        "mosaic": f"`{report.mosaic}`" if report.mosaic else "not published",
+        "window seconds, summed": f"{report.figures.window_seconds:,.1f}",
+        "bytes read, about": f"{report.figures.bytes_read:,}",
+        "made": f"{report.figures.created} by clearyear {report.figures.clearyear}",
+    }
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(map(_md, row))} |" for row in rows[:_SHOWN]]
+    return lines if len(rows) <= _SHOWN else [*lines, "", f"… and {len(rows) - _SHOWN:,} more {rest}."]
+
+
+def _cell(text: str) -> str:
+    """A CSV cell that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def _md(value: object) -> str:
+    """Text in a Markdown table: neither its columns nor its rows break, and no name becomes HTML."""
+    return " ".join(str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())

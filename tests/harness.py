@@ -1,0 +1,204 @@
+"""A real Prefect server and a real process worker, for a while, and nothing left of them afterwards."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from clearyear.console import EMBEDDED
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PATIENCE = 180.0
+"""Seconds after which something is taken to hang; far beyond what anything needs."""
+
+# A shell's background job ignores SIGINT, its children inherit that, and a worker then never stops: it turns SIGTERM
+# into SIGINT.
+_HEARING_SIGINT = "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """A running server: how to speak with it, as a person does and as a program does."""
+
+    folder: Path
+    environment: dict[str, str]
+    api: httpx.Client
+
+    def command(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the virtual environment against this server, and wait for it."""
+        return subprocess.run(
+            [str(BIN / arguments[0]), *arguments[1:]],
+            env=self.environment | environment,
+            cwd=cwd or self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """What the server answers; an error status is an error here."""
+        return self.api.post(path, json=body).raise_for_status().json()
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A deployment, by ``flow/name``."""
+        found: dict[str, Any] = self.api.get(f"deployments/name/{name}").raise_for_status().json()
+        return found
+
+    def submit(self, name: str, *, due: datetime | None = None, **parameters: Any) -> str:
+        """Ask for a run of a deployment, now or as if it had been due then; returns its id."""
+        details = {"scheduled_time": due.isoformat()} if due else {}
+        state = {"type": "SCHEDULED", "state_details": details}
+        body = {"parameters": parameters, "state": state}
+        run = self.post(f"deployments/{self.deployment(name)['id']}/create_flow_run", body)
+        return str(run["id"])
+
+    def wait_for(self, run_id: str) -> dict[str, Any]:
+        """The final state of a run."""
+        for _ in _until_patience_ends():
+            state: dict[str, Any] = self.api.get(f"flow_runs/{run_id}").raise_for_status().json()["state"]
+            if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+                return state
+        raise TimeoutError(f"flow run {run_id} is {state['name']}; the worker says:\n{self.log('worker')[-3000:]}")
+
+    def log_of(self, run_id: str) -> str:
+        """What the UI shows as the log of a run."""
+        lines = self.post("logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"})
+        return "\n".join(line["message"] for line in lines)
+
+    def wait_until_scheduled(self, deployment_id: str) -> datetime:
+        """When the next run is due that the scheduler has written down for a deployment."""
+        body = {
+            "deployments": {"id": {"any_": [deployment_id]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "sort": "EXPECTED_START_TIME_ASC",
+        }
+        for _ in _until_patience_ends():
+            if runs := [run for run in self.post("flow_runs/filter", body) if run["auto_scheduled"]]:
+                return datetime.fromisoformat(runs[0]["expected_start_time"])
+        raise TimeoutError(f"the scheduler writes no run; the server says:\n{self.log('server')[-3000:]}")
+
+    def log(self, name: str) -> str:
+        """What the server or the worker has printed."""
+        return (self.folder / f"{name}.log").read_text()
+
+
+@contextmanager
+def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
+    """A server on a free port, with its database in ``folder``, and a worker of the pool ``local``."""
+    port = _free_port()
+    environment = _environment(folder, port)
+    prefect = str(BIN / "prefect")
+    serve = [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    work = [prefect, "worker", "start", "--pool", "local", "--type", "process"]
+    client = httpx.Client(base_url=f"{environment['PREFECT_API_URL']}/", trust_env=False, timeout=60)
+    with (
+        client as api,
+        _running("server", serve, folder, environment | server_settings) as server,
+    ):
+        _wait_until_answers(api, "health", server)
+        # A worker would make its pool too, but what is deployed to it need not wait for that.
+        api.post("work_pools/", json={"name": "local", "type": "process"}).raise_for_status()
+        with _running("worker", work, folder, environment):
+            yield Prefect(folder=folder, environment=environment, api=api)
+    if left := _left_over(folder):
+        raise AssertionError(f"processes are left over: {left}")
+
+
+def _environment(folder: Path, port: int) -> dict[str, str]:
+    """Ours without whatever Prefect, clearyear or a proxy may be set to."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "CLEARYEAR_")) and not name.lower().endswith("_proxy")
+    }
+    tuned = {name: value for name, value in EMBEDDED.items() if "EPHEMERAL" not in name}
+    return kept | tuned | {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }  # fmt: skip
+
+
+@contextmanager
+def _running(
+    name: str, command: list[str], folder: Path, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that has ended, on its own after SIGINT, when the block has."""
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _HEARING_SIGINT, *command],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+
+
+def _wait_until_answers(api: httpx.Client, path: str, process: subprocess.Popen[str]) -> None:
+    for _ in _until_patience_ends():
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} has ended with {process.returncode}")
+        try:
+            if api.get(path).is_success:
+                return
+        except httpx.TransportError:
+            pass
+    raise TimeoutError(f"{api.base_url}{path} does not answer")
+
+
+def _until_patience_ends() -> Iterator[None]:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.2)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _left_over(folder: Path) -> list[str]:
+    """Whoever still lives in this Prefect's home, by what was put in his environment; where /proc tells."""
+    mark = f"PREFECT_HOME={folder / 'prefect'}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # gone, or somebody else's
+            continue
+    return found
+
+
+def copy_of_prefect_yaml(folder: Path) -> Path:
+    """The project's deployments in a folder of their own, as on a machine without the checkout."""
+    folder.mkdir()
+    return Path(shutil.copy(ROOT / "prefect.yaml", folder))

@@ -1,0 +1,157 @@
+"""The direct reader gives GDAL's pixels for what it understands, and refuses or falls back on everything else."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import write_scene
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.windows import Window as RasterioWindow
+
+from clearyear.direct import DirectSource
+from clearyear.errors import ReadError
+from clearyear.grid import Window
+from clearyear.read import GdalSource, source_of
+from clearyear.tiff import Unsupported, read_index
+
+LAYOUTS = [
+    {"compress": compress, "interleave": interleave, "predictor": predictor, "BIGTIFF": big}
+    for compress in ("deflate", "zstd", None)
+    for interleave in ("pixel", "band")
+    for predictor in (1, 2)
+    for big in ("NO", "YES")
+    if not (compress is None and predictor == 2)
+]
+
+
+def gdal_pixels(path: Path, window: Window) -> Any:
+    with rasterio.open(path) as dataset:
+        return dataset.read(window=RasterioWindow(window.col_off, window.row_off, window.width, window.height))
+
+
+def direct_pixels(path: Path, window: Window, n_bands: int, dtype: str) -> Any:
+    out = np.full((n_bands, window.height, window.width), 77, dtype)
+    DirectSource.open(str(path)).read(window, out)
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("n_bands", [1, 3, 4])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda v: "-".join(str(x) for x in v.values()))
+def test_every_layout_it_claims(tmp_path: Path, layout: dict[str, Any], n_bands: int, dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, np.iinfo(dtype).max, (n_bands, 70, 90), dtype=dtype, endpoint=True)
+    path = write_scene(tmp_path / "s.tif", pixels, blockxsize=32, blockysize=16, **layout)
+    for window in ((0, 0, 90, 70), (32, 16, 32, 16), (5, 3, 60, 41), (89, 69, 1, 1)):
+        w = Window(col_off=window[0], row_off=window[1], width=window[2], height=window[3])
+        assert np.array_equal(direct_pixels(path, w, n_bands, dtype), gdal_pixels(path, w))
+
+
+@given(x=st.integers(0, 127), y=st.integers(0, 127), width=st.integers(1, 128), height=st.integers(1, 128))
+@settings(max_examples=40)
+def test_any_window_of_real_scenes(data: Path, x: int, y: int, width: int, height: int) -> None:
+    window = Window(col_off=x, row_off=y, width=min(width, 128 - x), height=min(height, 128 - y))
+    for path in sorted((data / "s2" / "pt29snd" / "tci").glob("*.tif"))[:3]:
+        assert np.array_equal(direct_pixels(path, window, 3, "uint8"), gdal_pixels(path, window))
+
+
+@pytest.mark.parametrize("nodata", [None, 0, 7])
+def test_a_block_never_written_holds_what_gdal_says(tmp_path: Path, nodata: int | None) -> None:
+    pixels = np.full((1, 64, 64), nodata or 0, np.uint8)
+    path = tmp_path / "sparse.tif"
+    write_scene(path, pixels, nodata=nodata, sparse_ok=True)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write(np.full((1, 16, 16), 9, np.uint8), window=RasterioWindow(16, 16, 16, 16))
+    window = Window(col_off=0, row_off=0, width=64, height=64)
+    assert (read_index(lambda o, n: path.read_bytes()[o : o + n]).counts == 0).any()
+    assert np.array_equal(direct_pixels(path, window, 1, "uint8"), gdal_pixels(path, window))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "profile"),
+    [
+        ("uint8", {"compress": "lzw"}),
+        ("uint8", {"compress": "jpeg"}),
+        ("uint8", {"tiled": False, "blockxsize": None, "blockysize": None}),
+        ("uint8", {"ENDIANNESS": "BIG"}),
+        ("int16", {}),
+        ("float32", {"compress": "deflate", "predictor": 3}),
+        ("uint8", {"NBITS": 4}),
+        ("uint16", {"nodata": 3.5}),
+    ],
+)
+def test_what_it_does_not_understand_gdal_reads(tmp_path: Path, dtype: str, profile: dict[str, Any]) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((1, 64, 64), dtype), **profile)
+    with pytest.raises(Unsupported):
+        DirectSource.open(str(path))
+    assert isinstance(source_of(str(path), "1"), GdalSource)
+
+
+def damaged(path: Path, offset: int, data: bytes) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset : offset + len(data)] = data
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("compress", ["deflate", "zstd"])
+def test_damage_inside_a_block_is_a_failed_read(tmp_path: Path, compress: str) -> None:
+    pixels = np.random.default_rng(2).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    path = write_scene(tmp_path / "s.tif", pixels, compress=compress)
+    index = read_index(lambda o, n: path.read_bytes()[o : o + n])
+    damaged(path, int(index.offsets[0, 1, 1]) + 30, b"\xff" * 40)
+    good = Window(col_off=0, row_off=0, width=16, height=16)
+    bad = Window(col_off=16, row_off=16, width=8, height=8)
+    assert np.array_equal(direct_pixels(path, good, 3, "uint8"), pixels[:, :16, :16])
+    if compress == "deflate":  # zstd frames written by GDAL carry no checksum: damage may decode to other values
+        with pytest.raises(ReadError, match=r"block 1,1 does not decode"):
+            direct_pixels(path, bad, 3, "uint8")
+
+
+def test_a_cut_off_file_is_a_failed_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    path = write_scene(tmp_path / "s.tif", pixels)
+    index = read_index(lambda o, n: path.read_bytes()[o : o + n])
+    last = int(index.offsets.max())
+    row, col = np.argwhere(index.offsets[0] == last)[0]
+    source = DirectSource.open(str(path))
+    path.write_bytes(path.read_bytes()[: last + 10])
+    window = Window(col_off=int(col) * 16, row_off=int(row) * 16, width=16, height=16)
+    with pytest.raises(ReadError, match=r"is cut off: 10 of \d+ bytes"):
+        source.read(window, np.empty((3, 16, 16), np.uint8))
+
+
+def test_a_block_of_another_size_is_a_failed_read(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((1, 64, 64), np.uint8))
+    other = write_scene(tmp_path / "o.tif", np.ones((1, 64, 64), np.uint8), blockxsize=32)
+    index = read_index(lambda o, n: other.read_bytes()[o : o + n])
+    block = other.read_bytes()[int(index.offsets[0, 0, 0]) :][: int(index.counts[0, 0, 0])]
+    mine = read_index(lambda o, n: path.read_bytes()[o : o + n])
+    damaged(path, int(mine.offsets[0, 0, 0]), block)
+    source = DirectSource.open(str(path))
+    source.index.counts[0, 0, 0] = len(block)
+    with pytest.raises(ReadError, match="block 0,0 does"):
+        source.read(Window(col_off=0, row_off=0, width=16, height=16), np.empty((1, 16, 16), np.uint8))
+
+
+@given(position=st.integers(0, 400), value=st.binary(min_size=1, max_size=8))
+@settings(max_examples=300)
+def test_hostile_headers_end_in_a_refusal_or_in_pixels(
+    tmp_path_factory: pytest.TempPathFactory, position: int, value: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "hostile.tif"
+    if not path.exists():
+        write_scene(path, np.ones((3, 64, 64), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[position : position + len(value)] = value
+    hostile = path.with_name("hostile-now.tif")
+    hostile.write_bytes(content)
+    try:
+        source = DirectSource.open(str(hostile))
+        width, height, n_bands, dtype = source.shape()
+        if width <= 4096 and height <= 4096 and n_bands <= 8:
+            source.read(Window(col_off=0, row_off=0, width=16, height=16), np.empty((n_bands, 16, 16), dtype))
+    except (Unsupported, ReadError):
+        pass

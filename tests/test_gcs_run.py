@@ -1,0 +1,218 @@
+"""The whole job with its scenes and its destination in a bucket, spoken to by the real clients over real sockets."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+import rasterio
+from conftest import write_scene
+from loopback.gcs import GcsServer
+
+from clearyear.completeness import Status, check_plan
+from clearyear.errors import InputError, WindowError
+from clearyear.job import Job
+from clearyear.plan import Plan
+from clearyear.prepare import check_scenes, find_plan, prepare
+from clearyear.publish import conclude, publish, survey
+from clearyear.report import Report
+from clearyear.stores import gcs, open_store
+from clearyear.window import compute_window
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    """A Cloud Storage of our own; GDAL and google-cloud-storage find it through the environment."""
+    gcs._gcs_client.cache_clear()
+    with GcsServer() as running:
+        quick = {"GDAL_HTTP_MAX_RETRY": "2", "GDAL_HTTP_RETRY_DELAY": "0.01"}
+        for name, value in {**running.env(), **quick}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+        running.create_bucket("in")
+        running.create_bucket("out")
+        yield running
+    gcs._gcs_client.cache_clear()
+
+
+@pytest.fixture
+def uploaded(server: GcsServer, scenes: Path) -> list[Path]:
+    """Seven scenes in a bucket."""
+    paths = sorted(scenes.glob("*.tif"))
+    for path in paths:
+        server.put("in", f"t31tcj/2023/{path.name}", path.read_bytes())
+    return paths
+
+
+def job(**changes: Any) -> Job:
+    values = {"scenes": "gs://in/t31tcj", "period": "2023", "out": "gs://out/composites/", "tile_size": 32}
+    return Job.model_validate(values | {"layers": ["count", "source"]} | changes)
+
+
+def run(plan: Plan) -> Report:
+    """What the flow does, without Prefect."""
+    store = open_store(plan.destination)
+    for status, window in zip(check_plan(plan, store), plan.windows, strict=True):
+        if not status.is_done:
+            compute_window(plan, window, store)
+    statuses = check_plan(plan, store)
+    return conclude(plan, store, statuses, publish(plan, store, statuses))
+
+
+def mosaic(server: GcsServer, plan: Plan, layer: str = "composite") -> Any:
+    data = server.get("out", f"composites/luminance-median/2023--P1Y/{plan.mosaic_name(layer)}")
+    assert data is not None
+    with rasterio.io.MemoryFile(data) as memory, memory.open() as dataset:
+        return dataset.read()
+
+
+def uploads(server: GcsServer) -> list[str]:
+    """What was written, in order; conditional uploads name their object in the body."""
+    names = []
+    for request in server.requests:
+        if request.method == "POST" and request.path.startswith("/upload/"):
+            names.append(json.loads(request.body.split(b"\r\n\r\n")[1].split(b"\r\n")[0])["name"].rpartition("/")[2])
+    return names
+
+
+def test_whole_job_in_buckets(server: GcsServer, uploaded: list[Path], tmp_path: Path) -> None:
+    plan = prepare(job())
+    assert plan.destination == "gs://out/composites/luminance-median/2023--P1Y"
+    assert [s.uri for s in plan.scenes] == [f"gs://in/t31tcj/2023/{p.name}" for p in uploaded]
+    report = run(plan)
+    assert (report.status, report.ok, report.expected) == ("complete", 4, 4)
+    assert report.mosaic == f"{plan.destination}/luminance-median_2023--P1Y.tif"
+    composite, count, source = oracle.luminance_median(oracle.read_all(uploaded))
+    assert np.array_equal(mosaic(server, plan), composite)
+    assert np.array_equal(mosaic(server, plan, "count")[0], count)
+    assert np.array_equal(mosaic(server, plan, "source")[0], source)
+    assert survey(find_plan("gs://out/composites")).contract() == report.contract()
+
+
+def test_what_lies_in_the_bucket_is_the_contract(server: GcsServer, uploaded: list[Path]) -> None:
+    plan = prepare(job(layers=[]))
+    run(plan)
+    base = "composites/luminance-median/2023--P1Y/"
+    stem = "luminance-median_2023--P1Y"
+    corners = [f"x{x:05d}_y{y:05d}" for x in (0, 32) for y in (0, 32)]
+    tiles = {f"tiles/{stem}_{corner}.{kind}" for corner in corners for kind in ("tif", "json")}
+    views = {"plan.json", "windows.csv", "windows.geojson", "report.json", "report.md", "missing.csv", "tile_map.png"}
+    published = {f"{stem}{end}" for end in (".tif", ".stac-item.json", ".sha256", "_preview.jpg")}
+    assert set(server.keys("out")) == {base + name for name in tiles | views | published}
+    assert uploads(server)[-1] == f"{stem}.stac-item.json"  # the sign of completion comes last
+
+
+def test_second_run_finds_its_own_work(server: GcsServer, uploaded: list[Path]) -> None:
+    run(prepare(job()))
+    server.requests.clear()
+    report = run(prepare(job()))
+    assert report.status == "complete"
+    assert not [name for name in uploads(server) if "_x0" in name]
+
+
+def test_faults_on_the_way_change_nothing(server: GcsServer, uploaded: list[Path]) -> None:
+    """503 and broken-off answers, on both sides and for both clients."""
+    plan = prepare(job())
+    server.fail(rf"GET /in/t31tcj/2023/{uploaded[2].name}", status=503, times=2)
+    server.fail(rf"GET /in/t31tcj/2023/{uploaded[4].name}", status=500)
+    server.fail(r"POST /upload/", status=503)
+    server.fail(r"POST /upload/", truncate=0)
+    server.fail(r"GET /download/.*x00032_y00000.tif", truncate=100)
+    report = run(plan)
+    assert (report.status, report.failed_reads) == ("complete", 0)
+    composite, _, _ = oracle.luminance_median(oracle.read_all(uploaded))
+    assert np.array_equal(mosaic(server, plan), composite)
+
+
+def test_scene_that_stays_unreachable_is_named_and_worth_another_try(server: GcsServer, uploaded: list[Path]) -> None:
+    plan = prepare(job())
+    server.fail(rf"GET /in/t31tcj/2023/{uploaded[2].name}", status=503, times=99)
+    with pytest.raises(WindowError, match=rf"1 of 7 scenes could not be read: {uploaded[2].stem} \(") as caught:
+        compute_window(plan, plan.windows[0], open_store(plan.destination))
+    assert caught.value.transient
+    status = survey(plan)
+    assert status.causes[plan.windows[0].id] == caught.value.found
+    assert [f.uri for f in status.failed_scenes] == [f"gs://in/t31tcj/2023/{uploaded[2].name}"]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_scene_that_is_refused_is_not_tried_again(server: GcsServer, uploaded: list[Path], status: int) -> None:
+    plan = prepare(job())
+    server.fail(rf"GET /in/t31tcj/2023/{uploaded[2].name}", status=status, times=99)
+    with pytest.raises(WindowError, match=rf"{uploaded[2].stem} \(.*{status}") as caught:
+        compute_window(plan, plan.windows[0], open_store(plan.destination))
+    assert not caught.value.transient
+
+
+def test_harm_in_the_bucket_is_found_and_repaired(server: GcsServer, uploaded: list[Path]) -> None:
+    plan = prepare(job())
+    run(plan)
+    store = open_store(plan.destination)
+    before = {name: server.get("out", name) for name in server.keys("out") if name.endswith(".tif")}
+    lost, cut, damaged = (plan.tile_name(w) for w in plan.windows[:3])
+    store.remove(lost)
+    store.write(cut, store.read(cut)[:-50])
+    store.write(damaged, store.read(damaged)[:-1] + b"\x55")
+    report = survey(plan)
+    assert (report.status, report.ok) == ("incomplete", 1)
+    assert (report.missing, report.invalid) == ([plan.windows[0].id], [plan.windows[1].id, plan.windows[2].id])
+    server.requests.clear()
+    assert run(plan).status == "complete"
+    assert sorted({name.split(".")[0] for name in uploads(server) if name.endswith(".json") and "_x0" in name}) == [
+        plan.record_name(w).split("/")[1].split(".")[0] for w in plan.windows[:3]
+    ]
+    assert {name: server.get("out", name) for name in before} == before
+
+
+def test_new_generation_of_a_scene_is_another_plan(server: GcsServer, uploaded: list[Path], tmp_path: Path) -> None:
+    """The same process, the same address: nothing of the old scene may be remembered."""
+    plan = prepare(job())
+    run(plan)
+    brighter = write_scene(tmp_path / "b.tif", np.full((3, 40, 50), 200, "uint8"))
+    for path in uploaded[:4]:
+        path.write_bytes(brighter.read_bytes())
+        server.put("in", f"t31tcj/2023/{path.name}", path.read_bytes())
+    with pytest.raises(InputError, match=f"4 of 7 scenes are not what was planned: {uploaded[0].stem} has changed"):
+        check_scenes(plan)
+    with pytest.raises(InputError, match="already holds the run of another plan: 4 scenes changed"):
+        prepare(job())
+    again = prepare(job(overwrite=True))
+    assert {s.status for s in check_plan(again, open_store(again.destination))} == {Status.STALE}
+    assert not [key for key in server.keys("out") if key.endswith((".stac-item.json", "P1Y.tif"))]
+    assert run(again).status == "complete"
+    composite, _, _ = oracle.luminance_median(oracle.read_all(uploaded))
+    assert np.array_equal(mosaic(server, again), composite)
+
+
+def test_manifest_in_the_bucket(server: GcsServer, uploaded: list[Path]) -> None:
+    """Its relative addresses are meant from its own place."""
+    rows = [f"2023/{path.name},n{index}" for index, path in enumerate(uploaded[:3])]
+    server.put("in", "t31tcj/some.csv", "\n".join(["uri,id", *rows]).encode())
+    plan = prepare(job(scenes="gs://in/t31tcj/some.csv"))
+    assert [(s.id, s.uri) for s in plan.scenes] == [
+        (f"n{index}", f"gs://in/t31tcj/2023/{path.name}") for index, path in enumerate(uploaded[:3])
+    ]
+    assert run(plan).status == "complete"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scenes": "gs://nowhere/t31tcj"}, "The bucket of gs://nowhere/t31tcj/ does not exist"),
+        ({"scenes": "gs://in/none"}, "No scenes: gs://in/none holds 0 files"),
+        (
+            {"scenes": ["gs://in/t31tcj/2023/none.tif"]},
+            "1 of 1 scenes of the list are not there: gs://in/t31tcj/2023/none",
+        ),
+        ({"out": "gs://nowhere/x"}, "The bucket of gs://nowhere/x/luminance-median/2023--P1Y/.* does not exist"),
+        ({"out": "s3://out/x"}, r"The address 's3://out/x/.*' cannot be used"),
+    ],
+)
+def test_wrong_addresses(server: GcsServer, uploaded: list[Path], changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        prepare(job(**changes))
+    assert caught.value.exit_code == 2
+    assert server.keys("out") == []

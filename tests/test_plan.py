@@ -1,0 +1,265 @@
+"""The plan as a value: JSON in and out, what makes it another plan, its names, and what a window costs."""
+
+import csv
+import io
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import random_pixels, write_scene
+
+from clearyear import plan as plan_module
+from clearyear.grid import Grid
+from clearyear.job import Job
+from clearyear.periods import parse_period
+from clearyear.plan import Plan, Product
+from clearyear.prepare import make_plan
+from clearyear.reducers import REDUCERS
+from clearyear.scenes import Scene
+from clearyear.stores import open_store
+from clearyear.window import compute_window
+
+
+def scene(day: int, **changes: Any) -> Scene:
+    values = {"id": f"s{day}", "datetime": datetime(2023, 1, day, tzinfo=UTC), "assets": {"data": f"/d/s{day}.tif"}}
+    return Scene.model_validate({**values, "version": f"v{day}", "size": 1000 * day, **changes})
+
+
+SCENES = (scene(1), scene(2), scene(3))
+PRODUCT = Product(
+    name="luminance-median",
+    reducer="luminance-median",
+    layers=("composite", "count"),
+    n_bands=3,
+    dtype="uint8",
+    band_names=("red", "green", "blue"),
+    invalid_values=(0.0, 255.0),
+    nodata=0.0,
+)
+GRID = Grid(crs="EPSG:32631", transform=(10, 0, 300000, 0, -10, 4900020), width=50, height=40, block=(16, 16))
+PLAN = Plan(
+    product=PRODUCT, period=parse_period("2023"), scenes=SCENES, grid=GRID, tile_size=16, destination="/out/p/2023--P1Y"
+)
+WINDOW = PLAN.windows[0]
+
+
+def changed(**changes: Any) -> Plan:
+    """PLAN with other values; a name with a double underscore reaches into product or grid."""
+    for name in [n for n in changes if "__" in n]:
+        part, _, key = name.partition("__")
+        changes[part] = changes.get(part, getattr(PLAN, part)).model_copy(update={key: changes.pop(name)})
+    return PLAN.model_copy(update=changes)
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plan", [PLAN, changed(period=parse_period("all"), max_failed_reads=2, min_completeness=0.5)])
+def test_survives_json(plan: Plan) -> None:
+    again = Plan.from_json(plan.to_json(), destination=plan.destination)
+    assert again == plan
+    assert (again.id, again.digest) == (plan.id, plan.digest)
+    assert [again.fingerprint(w) for w in again.windows] == [plan.fingerprint(w) for w in plan.windows]
+
+
+def test_survives_json_with_nodata_nan() -> None:
+    plan = changed(product__nodata=float("nan"), product__dtype="float32", product__reducer="band-median")
+    again = Plan.from_json(plan.to_json())
+    assert again.product.nodata is not None
+    assert np.isnan(again.product.nodata)
+    assert (again.id, again.digest) == (plan.id, plan.digest)
+
+
+def test_destination_is_no_part_of_the_file() -> None:
+    assert "/out/p" not in PLAN.to_json()
+    assert Plan.from_json(PLAN.to_json(), destination="/elsewhere").destination == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "Expecting value"),
+        ("[]", "it is not a JSON object"),
+        ("{}", "product\n  Field required"),
+        ('{"id": "x", "scenes": 3}', "scenes\n  Input should be a valid tuple"),
+        (PLAN.to_json().replace("tile_size", "tilesize"), "tilesize\n  Extra inputs are not permitted"),
+    ],
+)
+def test_what_is_no_plan_is_a_value_error(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Plan.from_json(text)
+
+
+def test_plan_altered_by_hand_is_refused() -> None:
+    document = json.loads(PLAN.to_json())
+    document["tile_size"] = 32
+    with pytest.raises(ValueError, match="its id does not agree with its content"):
+        Plan.from_json(json.dumps(document))
+
+
+def test_plan_of_another_algorithm_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = PLAN.to_json()
+    monkeypatch.setattr(REDUCERS["luminance-median"], "version", 2)
+    with pytest.raises(ValueError, match="another version of an algorithm"):
+        Plan.from_json(text)
+
+
+# -- what makes another plan, and another window -----------------------------------------------------------------
+
+PIXELS_CHANGE = {
+    "a scene's version": {"scenes": (scene(1, version="v9"), *SCENES[1:])},
+    "a scene's name": {"scenes": (scene(1, id="other"), *SCENES[1:])},
+    "a scene's time": {"scenes": (scene(1, datetime=datetime(2023, 1, 1, 1, tzinfo=UTC)), *SCENES[1:])},
+    "a scene's address": {"scenes": (scene(1, assets={"data": "/e/s1.tif"}), *SCENES[1:])},
+    "the scenes' order": {"scenes": SCENES[::-1]},
+    "one scene less": {"scenes": SCENES[:2]},
+    "the reducer": {"product__reducer": "band-median"},
+    "the layers": {"product__layers": ("composite",)},
+    "the bands": {"product__n_bands": 4},
+    "the dtype": {"product__dtype": "uint16"},
+    "band names": {"product__band_names": ("r", "g", "b")},
+    "invalid values": {"product__invalid_values": (0.0,)},
+    "nodata": {"product__nodata": None},
+    "the CRS": {"grid__crs": "EPSG:32632"},
+    "the transform": {"grid__transform": (10, 0, 300010, 0, -10, 4900020)},
+    "the grid's width": {"grid__width": 51},
+    "the grid's height": {"grid__height": 41},
+}
+FILES_CHANGE = {
+    "the tile size": {"tile_size": 48},
+    "the product's name": {"product__name": "other"},
+    "the mosaic's compression": {"product__compress": "lzw"},
+}
+NOTHING_CHANGES = {
+    "the destination": {"destination": "gs://elsewhere/x"},
+    "failed reads allowed": {"max_failed_reads": 3},
+    "completeness asked for": {"min_completeness": 0.5},
+    "who made it": {"created_by": "clearyear 99"},
+    "the scenes' blocks": {"grid__block": (512, 512)},
+    "a scene's size": {"scenes": (scene(1, size=7), *SCENES[1:])},
+    "a scene's clouds": {"scenes": (scene(1, cloud_cover=7.0), *SCENES[1:])},
+}
+
+
+@pytest.mark.parametrize("changes", PIXELS_CHANGE.values(), ids=PIXELS_CHANGE)
+def test_what_pixels_depend_on_makes_another_fingerprint(changes: dict[str, Any]) -> None:
+    plan = changed(**changes)
+    assert plan.fingerprint(WINDOW) != PLAN.fingerprint(WINDOW)
+    assert plan.id != PLAN.id
+    assert plan.digest != PLAN.digest
+
+
+@pytest.mark.parametrize("changes", FILES_CHANGE.values(), ids=FILES_CHANGE)
+def test_what_only_files_depend_on_makes_another_plan(changes: dict[str, Any]) -> None:
+    plan = changed(**changes)
+    assert plan.fingerprint(WINDOW) == PLAN.fingerprint(WINDOW)
+    assert plan.id != PLAN.id
+    assert plan.digest != PLAN.digest
+
+
+@pytest.mark.parametrize("changes", NOTHING_CHANGES.values(), ids=NOTHING_CHANGES)
+def test_what_decides_nothing_changes_nothing(changes: dict[str, Any]) -> None:
+    plan = changed(**changes)
+    assert plan.fingerprint(WINDOW) == PLAN.fingerprint(WINDOW)
+    assert plan.id == PLAN.id
+
+
+def test_digest_knows_the_tolerance_windows_are_computed_by() -> None:
+    assert changed(max_failed_reads=3).digest != PLAN.digest
+    assert changed(min_completeness=0.5, destination="/e").digest == PLAN.digest
+
+
+def test_algorithm_version_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = PLAN.fingerprint(WINDOW), PLAN.id
+    monkeypatch.setattr(REDUCERS["luminance-median"], "version", 2)
+    after = changed()
+    assert before[0] != after.fingerprint(WINDOW)
+    assert before[1] != after.id
+
+
+def test_every_window_has_its_own_fingerprint() -> None:
+    assert len({PLAN.fingerprint(w) for w in PLAN.windows}) == len(PLAN.windows) == 12
+    assert PLAN.fingerprint(WINDOW) != PLAN.fingerprint(WINDOW.model_copy(update={"width": 15}))
+
+
+def test_copy_with_another_tile_size_has_other_windows() -> None:
+    """What a plan has worked out once must not stick to its changed copies."""
+    assert len(PLAN.windows) == 12
+    assert [w.id for w in changed(tile_size=48).windows] == ["x00000_y00000", "x00048_y00000"]
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+def test_names_are_the_contract() -> None:
+    plan = changed(product__name="rgb", period=parse_period("2023-06"))
+    window = plan.windows[-1]
+    assert plan.mosaic_name() == "rgb_2023-06--P1M.tif"
+    assert plan.mosaic_name("count") == "rgb_2023-06--P1M_count.tif"
+    assert plan.tile_name(window) == "tiles/rgb_2023-06--P1M_x00048_y00032.tif"
+    assert plan.tile_name(window, "source") == "tiles/rgb_2023-06--P1M_x00048_y00032_source.tif"
+    assert plan.record_name(window) == "tiles/rgb_2023-06--P1M_x00048_y00032.json"
+    assert plan.item_name == "rgb_2023-06--P1M.stac-item.json"
+    assert plan.preview_name == "rgb_2023-06--P1M_preview.jpg"
+
+
+def test_windows_csv() -> None:
+    rows = list(csv.DictReader(io.StringIO(PLAN.windows_csv())))
+    assert [row["id"] for row in rows] == [w.id for w in PLAN.windows]
+    # 2 × 8 of 50 × 40 px, of 6,000 stored bytes.
+    last = {"id": "x00048_y00032", "col_off": "48", "row_off": "32", "width": "2", "height": "8"}
+    assert rows[-1] == {**last, "scenes": "3", "days": "3", "bytes_to_read": "48"}
+
+
+# -- what it costs -------------------------------------------------------------------------------------------
+
+
+def test_bytes_by_hand() -> None:
+    assert PLAN.stack_bytes(WINDOW) == 3 * 3 * 16 * 16
+    assert changed(product__dtype="float32").stack_bytes(WINDOW) == 4 * 3 * 3 * 16 * 16
+    assert sum(PLAN.read_bytes(w) for w in PLAN.windows) == 6000
+    assert (PLAN.count_bands, changed(product__reducer="band-median").count_bands) == (1, 3)
+
+
+def test_strips_keep_to_their_share() -> None:
+    big = changed(grid__width=10980, grid__height=10980, tile_size=1024, scenes=SCENES * 72)
+    window = big.windows[0]
+    rows = big.strip_rows(window)
+    per_row = 216 * 3 * 1024
+    assert rows * per_row <= 1 << 24 < (rows + 1) * per_row
+    assert PLAN.strip_rows(WINDOW) == WINDOW.height
+    # The stack is 680 MB; what comes on top of it is bounded, whatever the number of scenes.
+    assert big.peak_bytes(window) - big.stack_bytes(window) < 120e6
+
+
+@pytest.mark.parametrize("strips", [1, 8])
+@pytest.mark.parametrize(
+    ("reducer", "dtype", "bands"),
+    [
+        *(("luminance-median", "uint8", 3), ("band-median", "uint8", 1), ("band-median", "uint16", 4)),
+        *(("band-median", "int16", 1), ("band-median", "float32", 1), ("band-median", "float32", 3)),
+    ],
+)
+def test_peak_memory_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reducer: str, dtype: str, bands: int, strips: int
+) -> None:
+    """What Python and NumPy really allocate for a window stays within what the plan says, and near it."""
+    pixels = random_pixels(np.random.default_rng(1), (bands, 256, 256)).astype(dtype)
+    paths = [write_scene(tmp_path / "s" / f"a_202301{d:02d}.tif", pixels, blockxsize=256) for d in range(1, 25)]
+    job = Job(scenes=[str(p) for p in paths], period="2023", out=str(tmp_path / "o"), reducer=reducer, tile_size=256)  # type: ignore[arg-type]
+    plan = make_plan(job)
+    window = plan.windows[0]
+    monkeypatch.setattr(plan_module, "_STRIP_SAMPLES", 24 * bands * 256 * 256 // strips)
+    store = open_store(plan.destination)
+    compute_window(plan, window, store)  # kernels compiled, modules imported
+    tracemalloc.start()
+    compute_window(plan, window, store)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert plan.strip_rows(window) == 256 // strips
+    assert plan.stack_bytes(window) < peak <= plan.peak_bytes(window) + 200_000
+    assert plan.peak_bytes(window) < 3 * peak

@@ -1,0 +1,235 @@
+"""Scenes of a folder: found, filtered, and refused by name where they do not fit together."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from conftest import write_scene
+
+from clearyear.errors import InputError, ReadError
+from clearyear.job import Job
+from clearyear.periods import parse_period
+from clearyear.prepare import check_scenes, make_plan
+from clearyear.scenes import changed_scenes, find_scenes
+from clearyear.scenes.headers import Header, common_header, read_header
+
+Year = Callable[..., Path]
+
+
+def ones(bands: int = 3, height: int = 20, width: int = 30, dtype: str = "uint8") -> Any:
+    return np.ones((bands, height, width), dtype)
+
+
+@pytest.fixture
+def year(tmp_path: Path) -> Path:
+    """Five equal scenes, 30 × 20 px."""
+    for month in range(1, 6):
+        write_scene(tmp_path / "s" / f"a_2023{month:02d}01.tif", ones())
+    return tmp_path / "s"
+
+
+def header_of(folder: Path, *, max_unreadable: int = 0) -> Header:
+    return common_header(find_scenes(str(folder)), max_unreadable=max_unreadable)
+
+
+# -- listing -----------------------------------------------------------------------------------------------
+
+
+def test_listing_tells_where_and_which_version(year: Path) -> None:
+    scene = find_scenes(str(year))[0]
+    path = year / "a_20230101.tif"
+    info = path.stat()
+    assert (scene.id, scene.uri, scene.size) == ("a_20230101", str(path), info.st_size)
+    assert scene.version == f"{info.st_mtime_ns}-{info.st_size}"
+    assert scene.cloud_cover is None
+
+
+def test_empty_folder_and_folder_of_other_files(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    with pytest.raises(InputError, match=r"No scenes: .*/s holds 0 files, none of which matches \*\.tif"):
+        find_scenes(str(tmp_path / "s"))
+    (tmp_path / "s" / "readme.txt").write_text("x")
+    with pytest.raises(InputError, match=r"holds 1 files, none of which matches \*_TCI\.tif"):
+        find_scenes(str(tmp_path / "s"), pattern="*_TCI.tif")
+
+
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Cannot list .*/none: No such file or directory"):
+        find_scenes(str(tmp_path / "none"))
+
+
+def test_scheme_that_is_not_known() -> None:
+    with pytest.raises(InputError, match=r"The address 's3://bucket/x' cannot be used\. Wanted: a local path, .*gs://"):
+        find_scenes("s3://bucket/x")
+
+
+def test_list_of_files_and_an_empty_one(year: Path) -> None:
+    chosen = [str(year / "a_20230301.tif"), str(year / "a_20230101.tif")]
+    assert [s.uri for s in find_scenes(chosen)] == sorted(chosen)
+    with pytest.raises(InputError, match="The list of scenes is empty"):
+        find_scenes([])
+    with pytest.raises(InputError, match=r"1 of 2 scenes of the list are not there: .*/gone_20230101\.tif"):
+        find_scenes([chosen[0], str(year / "gone_20230101.tif")])
+
+
+def test_period_leaves_out_the_rest(year: Path) -> None:
+    found = find_scenes(str(year), period=parse_period("2023-02--P2M"))
+    assert [s.id for s in found] == ["a_20230201", "a_20230301"]
+
+
+def test_same_name_in_two_folders_is_refused(year: Path) -> None:
+    write_scene(year / "sub" / "a_20230101.tif", ones())
+    with pytest.raises(InputError, match=r"1 scene names stand for more than one file, the first is a_20230101") as e:
+        find_scenes(str(year))
+    assert f"{year}/a_20230101.tif, {year}/sub/a_20230101.tif" in e.value.found
+
+
+def test_doubles_outside_the_period_do_no_harm(year: Path) -> None:
+    write_scene(year / "sub" / "a_20230101.tif", ones())
+    assert len(find_scenes(str(year), period=parse_period("2023-02--P1Y"))) == 4
+
+
+# -- what has changed since ----------------------------------------------------------------------------------
+
+
+def test_changed_and_lost_scenes_are_named(year: Path) -> None:
+    plan = make_plan(Job(scenes=str(year), period="2023", out="unused"))
+    assert changed_scenes(plan.scenes) == []
+    check_scenes(plan)
+    (year / "a_20230101.tif").unlink()
+    (year / "a_20230301.tif").write_bytes(b"other")
+    said = [f"a_20230101 is gone ({year}/a_20230101.tif)", f"a_20230301 has changed ({year}/a_20230301.tif)"]
+    assert changed_scenes(plan.scenes) == said
+    with pytest.raises(InputError, match="2 of 5 scenes are not what was planned: a_20230101 is gone") as caught:
+        check_scenes(plan)
+    assert "--overwrite" in caught.value.do
+    check_scenes(plan.model_copy(update={"max_failed_reads": 2}))
+
+
+# -- one grid for all ----------------------------------------------------------------------------------------
+
+
+def test_header_says_what_the_file_is(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.tif", ones(2, 50, 70, "int16"), nodata=-999, crs="EPSG:3857", blockxsize=32)
+    header = read_header(str(path))
+    assert (header.count, header.dtype, header.nodata, header.band_names) == (2, "int16", -999, ("", ""))
+    grid = header.grid
+    assert (grid.crs, grid.width, grid.height, grid.block) == ("EPSG:3857", 70, 50, (32, 16))
+    assert grid.transform == (10, 0, 300000, 0, -10, 4900020)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"pixels": ones(height=21)}, "size 30×21 px instead of 30×20 px"),
+        ({"pixels": ones(bands=4)}, "bands 4 instead of 3"),
+        ({"pixels": ones(dtype="uint16")}, "dtype uint16 instead of uint8"),
+        ({"crs": "EPSG:32632"}, "CRS EPSG:32632 instead of EPSG:32631"),
+        ({"nodata": None}, r"nodata None instead of 0\.0"),
+        ({"nodata": 7}, r"nodata 7\.0 instead of 0\.0"),
+        (
+            {"transform": Affine(10, 0, 300005, 0, -10, 4900020)},
+            r"transform \(10\.0, 0\.0, 300005\.0, .*\) instead of \(10\.0, 0\.0, 300000\.0, ",
+        ),
+        (
+            {"pixels": ones(bands=1, width=31), "crs": "EPSG:32632"},
+            "size 31×20 px instead of 30×20 px, CRS EPSG:32632 instead of EPSG:32631, bands 1 instead of 3",
+        ),
+    ],
+)
+def test_odd_scene_is_named_with_how_it_differs(year: Path, changed: dict[str, Any], words: str) -> None:
+    write_scene(year / "a_20230301.tif", **{"pixels": ones(), **changed})
+    with pytest.raises(InputError, match=rf"1 of 5 scenes differ from the others: a_20230301: {words}") as caught:
+        header_of(year)
+    assert "nothing is resampled silently" in caught.value.wanted
+
+
+def test_the_majority_is_right_wherever_it_stands(year: Path) -> None:
+    """The first scene is not what the others are measured by."""
+    for month in (1, 2):
+        write_scene(year / f"a_2023{month:02d}01.tif", ones(width=40))
+    with pytest.raises(InputError, match=r"2 of 5 scenes differ .*a_20230101: size 40×20 px instead of 30×20 px; a_"):
+        header_of(year)
+
+
+def test_of_many_odd_scenes_five_are_named(year: Path) -> None:
+    for day in range(1, 8):
+        write_scene(year / f"b_202306{day:02d}.tif", ones(), transform=Affine(10, 0, day, 0, -10, 0))
+    with pytest.raises(InputError, match=r"7 of 12 scenes differ .*b_20230605: .* … and 2 more\.") as caught:
+        header_of(year)
+    assert "b_20230606" not in caught.value.found
+
+
+def test_blocks_and_compression_may_differ(year: Path) -> None:
+    write_scene(year / "a_20230301.tif", ones(), blockxsize=32, blockysize=32, compress="lzw")
+    assert header_of(year).grid.block == (16, 16)
+
+
+def test_nodata_nan_equals_itself(tmp_path: Path) -> None:
+    for day in (1, 2):
+        write_scene(tmp_path / f"a_2023010{day}.tif", ones(dtype="float32"), nodata=float("nan"))
+    nodata = header_of(tmp_path).nodata
+    assert nodata is not None
+    assert np.isnan(nodata)
+
+
+# -- scenes that cannot be opened ------------------------------------------------------------------------------
+
+
+def test_file_that_is_no_tiff(year: Path) -> None:
+    (year / "a_20230301.tif").write_text("no TIFF at all")
+    with pytest.raises(ReadError, match=r"not recognized as being in a supported file format") as caught:
+        read_header(str(year / "a_20230301.tif"))
+    assert not caught.value.transient
+    with pytest.raises(InputError, match=r"1 of 5 scenes cannot be opened: a_20230301 \(.*not recognized") as refused:
+        header_of(year)
+    assert "at most 0 may fail (max_failed_reads)" in refused.value.wanted
+
+
+def test_vrt_is_no_scene(year: Path) -> None:
+    """A VRT could reach for files elsewhere."""
+    vrt = '<VRTDataset rasterXSize="30" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1"/></VRTDataset>'
+    (year / "a_20230301.tif").write_text(vrt)
+    with pytest.raises(InputError, match="a_20230301"):
+        header_of(year)
+
+
+def test_max_unreadable(year: Path) -> None:
+    for month in (2, 4):
+        (year / f"a_2023{month:02d}01.tif").write_bytes(b"")
+    assert header_of(year, max_unreadable=2).count == 3
+    with pytest.raises(InputError, match=r"2 of 5 scenes cannot be opened: a_20230201 .*; a_20230401 .*at most 1 may"):
+        header_of(year, max_unreadable=1)
+
+
+def test_none_can_be_opened(year: Path) -> None:
+    for path in year.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="5 of 5 scenes cannot be opened"):
+        header_of(year, max_unreadable=9)
+
+
+def test_unreadable_scene_stays_a_scene_of_the_plan(year: Path) -> None:
+    (year / "a_20230301.tif").write_bytes(b"")
+    plan = make_plan(Job(scenes=str(year), period="2023", out="unused", max_failed_reads=1))
+    assert [s.id for s in plan.scenes] == [f"a_20230{m}01" for m in range(1, 6)]
+    assert plan.grid.width == 30
+
+
+@pytest.mark.parametrize(
+    ("pixels", "job", "words"),
+    [
+        (ones(bands=4), {}, r"luminance-median cannot use these scenes: they have 4 bands of uint8\. Wanted: three"),
+        (ones(dtype="uint16"), {}, "3 bands of uint16"),
+        (ones(dtype="float64"), {"reducer": "band-median"}, "3 bands of float64. Wanted: one of uint8, uint16, int16"),
+        (ones(), {"reducer": "band-median", "layers": ["source"]}, "band-median has no layer source"),
+        (ones(bands=1), {"reducer": "band-median", "compress": "jpeg"}, "JPEG cannot hold 1 bands of uint8"),
+    ],
+)
+def test_scenes_a_reducer_cannot_use(tmp_path: Path, pixels: Any, job: dict[str, Any], words: str) -> None:
+    write_scene(tmp_path / "a_20230101.tif", pixels)
+    with pytest.raises(InputError, match=words):
+        make_plan(Job(scenes=str(tmp_path), period="2023", out="unused", **job))
