@@ -13,7 +13,8 @@ from conftest import write_scene
 from loopback.gcs import GcsServer
 
 from clearyear.completeness import Status, check_plan
-from clearyear.errors import InputError, WindowError
+from clearyear.errors import InputError, ReadError, WindowError
+from clearyear.gdal import open_raster
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, find_plan, prepare
@@ -71,11 +72,9 @@ def mosaic(server: GcsServer, plan: Plan, layer: str = "composite") -> Any:
 
 def uploads(server: GcsServer) -> list[str]:
     """What was written, in order; conditional uploads name their object in the body."""
-    names = []
-    for request in server.requests:
-        if request.method == "POST" and request.path.startswith("/upload/"):
-            names.append(json.loads(request.body.split(b"\r\n\r\n")[1].split(b"\r\n")[0])["name"].rpartition("/")[2])
-    return names
+    sent = [r.body for r in server.requests if r.method == "POST" and r.path.startswith("/upload/")]
+    heads = [json.loads(body.split(b"\r\n\r\n")[1].split(b"\r\n")[0]) for body in sent]
+    return [head["name"].rpartition("/")[2] for head in heads]
 
 
 def test_whole_job_in_buckets(server: GcsServer, uploaded: list[Path], tmp_path: Path) -> None:
@@ -127,24 +126,36 @@ def test_faults_on_the_way_change_nothing(server: GcsServer, uploaded: list[Path
     assert np.array_equal(mosaic(server, plan), composite)
 
 
-def test_scene_that_stays_unreachable_is_named_and_worth_another_try(server: GcsServer, uploaded: list[Path]) -> None:
-    plan = prepare(job())
-    server.fail(rf"GET /in/t31tcj/2023/{uploaded[2].name}", status=503, times=99)
-    with pytest.raises(WindowError, match=rf"1 of 7 scenes could not be read: {uploaded[2].stem} \(") as caught:
-        compute_window(plan, plan.windows[0], open_store(plan.destination))
+@pytest.mark.parametrize("answered", [0, 1])
+def test_scene_that_stays_unreachable_is_named_and_worth_another_try(
+    server: GcsServer, tmp_path: Path, answered: int
+) -> None:
+    """It does not open; or it does, with one request, and then its blocks do not come."""
+    path = write_scene(tmp_path / "a_20230101.tif", np.ones((3, 150, 200), "uint8"), compress=None)
+    server.put("in", "one/a_20230101.tif", path.read_bytes())
+    plan = prepare(job(scenes="gs://in/one", tile_size=128))
+    window, store = plan.windows[-1], open_store(plan.destination)
+    server.fail("GET /in/one/a_20230101.tif", status=None, times=answered)
+    server.fail("GET /in/one/a_20230101.tif", status=503, times=99)
+    words = "Read error" if answered else "HTTP response code: 503"
+    with pytest.raises(WindowError, match=rf"1 of 1 scenes could not be read: a_20230101 \(.*{words}") as caught:
+        compute_window(plan, window, store)
     assert caught.value.transient
-    status = survey(plan)
-    assert status.causes[plan.windows[0].id] == caught.value.found
-    assert [f.uri for f in status.failed_scenes] == [f"gs://in/t31tcj/2023/{uploaded[2].name}"]
+    report = survey(plan)
+    assert report.causes[window.id] == caught.value.found
+    assert [(f.uri, f.windows) for f in report.failed_scenes] == [("gs://in/one/a_20230101.tif", 1)]
 
 
-@pytest.mark.parametrize("status", [403, 404])
-def test_scene_that_is_refused_is_not_tried_again(server: GcsServer, uploaded: list[Path], status: int) -> None:
-    plan = prepare(job())
+@pytest.mark.parametrize(("status", "again"), [(401, False), (403, False), (404, False), (429, True), (503, True)])
+def test_what_the_bucket_answers_says_whether_to_try_again(
+    server: GcsServer, uploaded: list[Path], status: int, again: bool
+) -> None:
     server.fail(rf"GET /in/t31tcj/2023/{uploaded[2].name}", status=status, times=99)
-    with pytest.raises(WindowError, match=rf"{uploaded[2].stem} \(.*{status}") as caught:
-        compute_window(plan, plan.windows[0], open_store(plan.destination))
-    assert not caught.value.transient
+    with pytest.raises(InputError, match=rf"1 of 7 scenes cannot be opened: {uploaded[2].stem} \(.*code: {status}\)"):
+        prepare(job())
+    with pytest.raises(ReadError, match=f"{status}") as caught, open_raster(f"gs://in/t31tcj/2023/{uploaded[2].name}"):
+        pass
+    assert caught.value.transient is again
 
 
 def test_harm_in_the_bucket_is_found_and_repaired(server: GcsServer, uploaded: list[Path]) -> None:
@@ -161,9 +172,8 @@ def test_harm_in_the_bucket_is_found_and_repaired(server: GcsServer, uploaded: l
     assert (report.missing, report.invalid) == ([plan.windows[0].id], [plan.windows[1].id, plan.windows[2].id])
     server.requests.clear()
     assert run(plan).status == "complete"
-    assert sorted({name.split(".")[0] for name in uploads(server) if name.endswith(".json") and "_x0" in name}) == [
-        plan.record_name(w).split("/")[1].split(".")[0] for w in plan.windows[:3]
-    ]
+    records = {plan.record_name(w).removeprefix("tiles/") for w in plan.windows[:3]}
+    assert {name for name in uploads(server) if "_x0" in name and name.endswith(".json")} == records
     assert {name: server.get("out", name) for name in before} == before
 
 

@@ -248,7 +248,7 @@ def test_bands_are_taken_by_name(tmp_path: Path) -> None:
     import rasterio
 
     pixels = np.stack([np.full((32, 32), value, np.uint8) for value in (200, 90, 20, 250)])
-    path = write_scene(tmp_path / "a.tif", pixels)
+    path = write_scene(tmp_path / "a.tif", pixels, photometric="MINISBLACK")
     assert is_near(pixels_of(preview(str(path))), (200, 90, 20))
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = ("Blue", "Green", "Red", "nir")

@@ -24,6 +24,8 @@ OPTIONS = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     # ^ the header of a COG in one request
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF",
+    "CPL_VSIL_CURL_NON_CACHED": "/vsigs/",
+    # ^ GDAL knows what it has read of a bucket by the address alone, and would go on giving a scene's old version
     "GDAL_CACHEMAX": "64",
     # ^ MB. Every block is used once; a large cache only competes with the stacks
     "GDAL_PAM_ENABLED": "NO",

@@ -35,6 +35,8 @@ def run_payload(uri: str) -> dict[str, Any]:
         raise InputError(
             f"The destination {payload.destination!r} names no GeoTIFF", "an address ending in .tif", "correct it"
         )
+    if not payload.datasets:
+        raise InputError(f"{uri} lists no datasets", "at least one address under datasets", "add the scenes", uri=uri)
     plan = make_plan(Job(scenes=payload.datasets, period="all", out=folder))
     plan.grid.check_inside(window)
     layers, used, failed = reduce_window(plan, window)
@@ -47,7 +49,9 @@ def run_payload(uri: str) -> dict[str, Any]:
             window=window.id,
         )
     data = encode_tile(layers["composite"], plan.grid, window, nodata=plan.product.nodata)
-    open_store(folder).write(name, data)
+    store = open_store(folder)
+    store.write(name, data)
+    store.sweep()  # the folder is the user's own; what we worked in must not stay there
     seen = float(np.mean(layers["count"] != 0))
     return {
         "id": window.id,

@@ -89,6 +89,7 @@ def survey(plan: Plan) -> Report:
     report = make_report(plan, store, statuses, mosaic, problem=problem)
     try:
         _write_report(plan, store, statuses, report)
+        store.sweep()
     except ClearyearError as error:
         log.warning("The report is not written to the destination: %s", error)
     return report
@@ -117,7 +118,9 @@ def write_preview(source: str, target: str | None, *, size: int) -> str:
         raster, default = store.uri(plan.mosaic_name()), store.uri(plan.preview_name)
     target = target or default
     folder, name = parent_of(target)
-    open_store(folder).write(name, preview(gdal_path(raster), side=size))
+    picture, store = preview(gdal_path(raster), side=size), open_store(folder)
+    store.write(name, picture)
+    store.sweep()  # the folder may be any; what we worked in must not stay there
     return target
 
 

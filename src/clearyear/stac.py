@@ -99,7 +99,8 @@ def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
         "proj:shape": [plan.grid.height, plan.grid.width],
         "proj:transform": list(plan.grid.transform),
         "processing:level": "L3",
-        "processing:lineage": f"{plan.product.reducer} of {len(plan.scenes)} scenes taken in {plan.period.label}",
+        "processing:lineage": f"{plan.product.reducer} of {len(plan.scenes)} scenes, "
+        f"{plan.scenes[0].datetime:%Y-%m-%d} to {plan.scenes[-1].datetime:%Y-%m-%d}",
         "processing:software": {"clearyear": __version__},
         "clearyear:plan": plan.id,
         "clearyear:reducer": plan.product.reducer,

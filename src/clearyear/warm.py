@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from clearyear.direct import put_block
 from clearyear.masks import valid_samples
 from clearyear.reducers import REDUCERS
 
@@ -9,8 +10,13 @@ _DTYPES = ("uint8", "uint16", "int16", "float32")
 
 
 def warm() -> int:
-    """Run every reducer once on each dtype and depth it has a kernel for; returns how many runs that took."""
+    """Run every kernel once on each dtype, depth and memory layout it meets; returns how many runs that took."""
     runs = 0
+    for dtype in ("uint8", "uint16"):
+        whole = np.empty((3, 8, 16), dtype)
+        for out in (whole, whole[:, :4, :8]):
+            put_block(np.zeros(16 * 8 * 3, dtype), 16, True, out, 0, 0)
+            runs += 1
     for reducer in REDUCERS.values():
         for dtype in _DTYPES if not reducer.whole_samples else ("uint8",):
             for n_scenes in (2, 300):  # counters widen above 255 scenes

@@ -1,0 +1,29 @@
+"""What an image has compiled is all a run needs: after warming, no kernel is compiled again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clearyear.direct import put_block
+from clearyear.job import Job
+from clearyear.masks import _mark_valid
+from clearyear.prepare import make_plan
+from clearyear.reducers.kernels import luminance_kernel, rank_pair_kernel
+from clearyear.warm import warm
+from clearyear.window import reduce_window
+
+
+def compiled() -> list[Any]:
+    kernels = [put_block, _mark_valid, luminance_kernel, rank_pair_kernel("uint8", "uint8")]
+    return [len(kernel.signatures) for kernel in kernels]
+
+
+@pytest.mark.parametrize("reducer", ["luminance-median", "band-median"])
+def test_a_run_compiles_nothing_more(scenes: Path, reducer: str) -> None:
+    assert warm() > 0
+    before = compiled()
+    plan = make_plan(Job(scenes=str(scenes), period="2023", out="/nowhere", reducer=reducer, tile_size=16))
+    for window in plan.windows:
+        assert reduce_window(plan, window)[0] is not None
+    assert compiled() == before
