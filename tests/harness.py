@@ -73,9 +73,13 @@ class Prefect:
         raise TimeoutError(f"flow run {run_id} is {state['name']}; the worker says:\n{self.log('worker')[-3000:]}")
 
     def log_of(self, run_id: str) -> str:
-        """What the UI shows as the log of a run."""
-        lines = self.post("logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"})
-        return "\n".join(line["message"] for line in lines)
+        """What the UI shows as the log of a run that has ended; it arrives after the state does."""
+        body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
+        for _ in _until_patience_ends():
+            lines = self.post("logs/filter", body)
+            if any(line["name"] == "prefect.flow_runs" and "Finished in state" in line["message"] for line in lines):
+                return "\n".join(line["message"] for line in lines)
+        raise TimeoutError(f"the log of flow run {run_id} does not end")
 
     def wait_until_scheduled(self, deployment_id: str) -> datetime:
         """When the next run is due that the scheduler has written down for a deployment."""

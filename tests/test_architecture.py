@@ -14,8 +14,8 @@ CORE = ROOT / "src" / "clearyear"
 LAYERS = [
     {"", "errors", "settings", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
-    {"plan", "job", "gdal", "scenes"},
-    {"cog", "read", "demo"},
+    {"plan", "memory", "job", "gdal", "tiff", "scenes"},
+    {"cog", "direct", "read", "demo"},
     {"window", "completeness"},
     {"pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},

@@ -95,7 +95,15 @@ def test_a_late_annual_run_fails_is_mended_and_retried(prefect: Prefect, tmp_pat
     )
     assert damaged.stem in state["message"]
     assert not list(folder.glob("*.stac-item.json"))
-    assert "Traceback" not in prefect.log_of(run)
+    log = prefect.log_of(run)
+    assert "1 of 12 windows are not done" in log
+    assert "Traceback" not in log
+    assert "Timeout of" not in log
+    shown = prefect.post("artifacts/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    artifacts = {artifact["key"]: artifact["data"] for artifact in shown}
+    assert set(artifacts) == {"run-summary", "missing-tiles", "windows-progress"}
+    assert "![tile map](data:image/jpeg;base64," in artifacts["run-summary"]
+    assert [row["bounds"] for row in json.loads(artifacts["missing-tiles"])] == ["300160, 4899700, 300320, 4899860"]
 
     before = mtimes(folder)
     damaged.write_bytes(backup)

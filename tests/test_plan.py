@@ -3,25 +3,17 @@
 import csv
 import io
 import json
-import tracemalloc
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import random_pixels, write_scene
 
-from clearyear import plan as plan_module
 from clearyear.grid import Grid
-from clearyear.job import Job
 from clearyear.periods import parse_period
 from clearyear.plan import Plan, Product
-from clearyear.prepare import make_plan
 from clearyear.reducers import REDUCERS
 from clearyear.scenes import Scene
-from clearyear.stores import open_store
-from clearyear.window import compute_window
 
 
 def scene(day: int, **changes: Any) -> Scene:
@@ -223,43 +215,3 @@ def test_bytes_by_hand() -> None:
     assert changed(product__dtype="float32").stack_bytes(WINDOW) == 4 * 3 * 3 * 16 * 16
     assert sum(PLAN.read_bytes(w) for w in PLAN.windows) == 6000
     assert (PLAN.count_bands, changed(product__reducer="band-median").count_bands) == (1, 3)
-
-
-def test_strips_keep_to_their_share() -> None:
-    big = changed(grid__width=10980, grid__height=10980, tile_size=1024, scenes=SCENES * 72)
-    window = big.windows[0]
-    rows = big.strip_rows(window)
-    per_row = 216 * 3 * 1024
-    assert rows * per_row <= 1 << 24 < (rows + 1) * per_row
-    assert PLAN.strip_rows(WINDOW) == WINDOW.height
-    # The stack is 680 MB; what comes on top of it is bounded, whatever the number of scenes.
-    assert big.peak_bytes(window) - big.stack_bytes(window) < 120e6
-
-
-@pytest.mark.parametrize("strips", [1, 8])
-@pytest.mark.parametrize(
-    ("reducer", "dtype", "bands"),
-    [
-        *(("luminance-median", "uint8", 3), ("band-median", "uint8", 1), ("band-median", "uint16", 4)),
-        *(("band-median", "int16", 1), ("band-median", "float32", 1), ("band-median", "float32", 3)),
-    ],
-)
-def test_peak_memory_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reducer: str, dtype: str, bands: int, strips: int
-) -> None:
-    """What Python and NumPy really allocate for a window stays within what the plan says, and near it."""
-    pixels = random_pixels(np.random.default_rng(1), (bands, 256, 256)).astype(dtype)
-    paths = [write_scene(tmp_path / "s" / f"a_202301{d:02d}.tif", pixels, blockxsize=256) for d in range(1, 25)]
-    job = Job(scenes=[str(p) for p in paths], period="2023", out=str(tmp_path / "o"), reducer=reducer, tile_size=256)  # type: ignore[arg-type]
-    plan = make_plan(job)
-    window = plan.windows[0]
-    monkeypatch.setattr(plan_module, "_STRIP_SAMPLES", 24 * bands * 256 * 256 // strips)
-    store = open_store(plan.destination)
-    compute_window(plan, window, store)  # kernels compiled, modules imported
-    tracemalloc.start()
-    compute_window(plan, window, store)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert plan.strip_rows(window) == 256 // strips
-    assert plan.stack_bytes(window) < peak <= plan.peak_bytes(window) + 200_000
-    assert plan.peak_bytes(window) < 3 * peak

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ def test_a_window_that_never_ends_times_out_and_is_tried_again(
     assert "x00000_y00000: Task run exceeded timeout" in state.message
     assert state.result(raise_on_failure=False)["missing"] == ["x00000_y00000"]
     assert tries == 2
+
+
+@pytest.mark.parametrize("due", ["2024-01-15T03:00:00+01:00", "2024-12-31T23:59:59+00:00"])
+def test_a_job_without_a_period_means_the_year_before_the_run_was_due(scenes: Path, tmp_path: Path, due: str) -> None:
+    from clearyear.prepare import prepare
+
+    plan = prepare(Job(scenes=str(scenes), out=str(tmp_path)), due=datetime.fromisoformat(due))
+    assert plan.period.label == "2023--P1Y"
+    assert (tmp_path / "luminance-median" / "2023--P1Y" / "plan.json").exists()
 
 
 def test_a_deployed_run_refuses_a_relative_destination(monkeypatch: pytest.MonkeyPatch) -> None:

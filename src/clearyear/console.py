@@ -66,7 +66,7 @@ def print_outcome(outcome: dict[str, Any]) -> None:
         if len(outcome[kind]) > _SHOWN:
             click.echo(f"  {kind:<8} … and {len(outcome[kind]) - _SHOWN:,} more in {folder}/missing.csv")
     if outcome["empty"]:
-        click.echo(f"  {len(outcome['empty']):,} of them are empty: no scene has a valid sample there")
+        click.echo(f"  {len(outcome['empty']):,} empty: no scene has a valid sample there")
     if outcome["failed_reads"]:
         click.echo(f"  {outcome['failed_reads']:,} reads failed; the report names the scenes")
     lines = {"mosaic": outcome["mosaic"] or f"none: {outcome['problem'] or 'it is not published'}"}

@@ -42,7 +42,9 @@ def peak_bytes(plan: Plan, window: Window) -> int:
     block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * per_sample
     layers = window.n_pixels * (plan.product.n_bands * (per_sample + 2) + 2)
     # Layers stand as arrays, as what GDAL compresses and as the file's bytes.
-    return plan.sample_bytes * largest + strip * (1 + 2 * per_sample) + 2 * block + 3 * layers
+    # A mask for every sample; ordered keys for one band at a time.
+    beside = strip + 2 * per_sample * strip // plan.product.n_bands
+    return plan.sample_bytes * largest + beside + 2 * block + 3 * layers
 
 
 def strip_rows(plan: Plan, width: int, height: int) -> int:

@@ -17,9 +17,6 @@ from clearyear.reducers import get_reducer
 from clearyear.scenes.scene import Scene
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
-_MB = 1_000_000
-_STRIP_SAMPLES = 1 << 24
-"""Samples (T × B × pixels) reduced at once; bounds what masks and kernels need beside the stack."""
 
 
 class Product(BaseModel):
@@ -131,18 +128,6 @@ class Plan(BaseModel):
     def stack_bytes(self, window: Window) -> int:
         """Bytes of the window's stack (T, B, H, W)."""
         return self.sample_bytes * window.n_pixels
-
-    def peak_bytes(self, window: Window) -> int:
-        """Bytes computing one window needs: its stack, a strip's masks and keys, its layers and their encoding."""
-        n_samples = len(self.scenes) * self.product.n_bands
-        strip = min(max(_STRIP_SAMPLES, n_samples * window.width), n_samples * window.n_pixels)
-        layers = 3 * window.n_pixels * (self.product.n_bands * (self.itemsize + 2) + 2)
-        return self.stack_bytes(window) + strip * (1 + 2 * self.itemsize) + layers
-
-    def strip_rows(self, window: Window) -> int:
-        """Rows of the window reduced at once, so that ``peak_bytes`` holds; at least one."""
-        per_row = max(len(self.scenes), 1) * self.product.n_bands * window.width
-        return max(1, min(window.height, _STRIP_SAMPLES // per_row))
 
     def read_bytes(self, window: Window) -> int:
         """About how many stored bytes the window's reads cost: its share of each scene's file."""

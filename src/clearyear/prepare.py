@@ -158,7 +158,9 @@ def _product(job: Job, header: Header) -> Product:
     unknown = sorted(set(job.layers) - set(reducer.layers))
     if unknown:
         raise InputError(
-            f"{reducer.name} has no layer {', '.join(unknown)}", f"layers of {reducer.layers[1:]}", "leave it out"
+            f"{reducer.name} has no layer {', '.join(unknown)}",
+            f"none, or {', '.join(reducer.layers[1:])}",
+            "leave it out",
         )
     if job.compress == "jpeg" and (header.count != 3 or header.dtype != "uint8"):
         raise InputError(

@@ -114,32 +114,21 @@ def _tags(get: Fetch, position: int, *, big: bool) -> dict[int, Any]:
 
 
 def _index(tags: dict[int, Any]) -> TiffIndex:
-    def one(tag: int, default: int | None = None) -> int:
-        if tag in tags and len(tags[tag]):
-            return int(tags[tag][0])
-        if default is None:
-            raise Unsupported(f"tag {tag} is absent: not tiled, or damaged")
-        return default
-
-    width, height, n_bands = one(256), one(257), one(277, 1)
-    block_width, block_height = one(322), one(323)
+    width, height, n_bands = _one(tags, 256), _one(tags, 257), _one(tags, 277, 1)
+    block_width, block_height = _one(tags, 322), _one(tags, 323)
     bits = {int(b) for b in tags.get(258, [1])}
-    formats = {int(f) for f in tags.get(339, [1])}
-    compression = _COMPRESSIONS.get(one(259, 1))
-    predictor, planar = one(317, 1), one(284, 1)
-    if bits not in ({8}, {16}) or formats != {1}:
-        raise Unsupported(f"samples of {bits} bits, format {formats}")
-    if compression is None or predictor not in (1, 2) or planar not in (1, 2) or one(266, 1) != 1:
-        raise Unsupported(f"compression {one(259, 1)}, predictor {predictor}, layout {planar}")
+    planar, predictor = _one(tags, 284, 1), _one(tags, 317, 1)
+    compression = _COMPRESSIONS.get(_one(tags, 259, 1))
+    if bits not in ({8}, {16}) or {int(f) for f in tags.get(339, [1])} != {1}:
+        raise Unsupported(f"samples of {bits} bits, format {tags.get(339)}")
+    if compression is None or predictor not in (1, 2) or planar not in (1, 2) or _one(tags, 266, 1) != 1:
+        raise Unsupported(f"compression {_one(tags, 259, 1)}, predictor {predictor}, layout {planar}")
     if not (0 < width < 1 << 24 and 0 < height < 1 << 24 and 0 < n_bands <= 64):
         raise Unsupported(f"a size of {width}×{height}×{n_bands}")
     if block_width % 16 or block_height % 16 or not (block_width and block_height):
         raise Unsupported(f"blocks of {block_width}×{block_height}")
     shape = (n_bands if planar == 2 else 1, -(-height // block_height), -(-width // block_width))
-    n_blocks = shape[0] * shape[1] * shape[2]
-    offsets, counts = tags.get(324, ()), tags.get(325, ())
-    if len(offsets) != n_blocks or len(counts) != n_blocks:
-        raise Unsupported(f"{len(offsets)} offsets and {len(counts)} sizes for {n_blocks} blocks")
+    offsets, counts = _blocks(tags, shape)
     index = TiffIndex(
         width=width,
         height=height,
@@ -151,12 +140,30 @@ def _index(tags: dict[int, Any]) -> TiffIndex:
         predictor=predictor if compression != "none" else 1,
         separate=planar == 2,
         nodata=_nodata(tags.get(_NODATA_TAG)),
-        offsets=np.asarray(offsets, np.uint64).reshape(shape),
-        counts=np.asarray(counts, np.uint64).reshape(shape),
+        offsets=offsets,
+        counts=counts,
     )
-    if index.block_bytes > _MOST_BLOCK_BYTES or int(index.counts.max()) > 2 * _MOST_BLOCK_BYTES:
+    if index.block_bytes > _MOST_BLOCK_BYTES or int(counts.max()) > 2 * _MOST_BLOCK_BYTES:
         raise Unsupported(f"blocks of {index.block_bytes} bytes")
     return index
+
+
+def _one(tags: dict[int, Any], tag: int, default: int | None = None) -> int:
+    """The first value of a tag."""
+    if tag in tags:
+        return int(tags[tag][0])
+    if default is None:
+        raise Unsupported(f"tag {tag} is absent: not tiled, or damaged")
+    return default
+
+
+def _blocks(tags: dict[int, Any], shape: tuple[int, int, int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Offsets and byte counts of all blocks, in ``shape``."""
+    offsets, counts = tags.get(324, ()), tags.get(325, ())
+    n_blocks = shape[0] * shape[1] * shape[2]
+    if len(offsets) != n_blocks or len(counts) != n_blocks:
+        raise Unsupported(f"{len(offsets)} offsets and {len(counts)} sizes for {n_blocks} blocks")
+    return np.asarray(offsets, np.uint64).reshape(shape), np.asarray(counts, np.uint64).reshape(shape)
 
 
 def _nodata(text: Any) -> float | None:

@@ -1,0 +1,515 @@
+"""Bad input: one paragraph that says what was found, what was wanted and what to do; nothing lost; nothing started."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from affine import Affine
+from click.testing import CliRunner
+from conftest import random_pixels, write_scene
+from loopback.gcs import GcsServer
+from runs import finished
+
+from clearyear import cli
+from clearyear.demo import make_scenes
+from clearyear.errors import ClearyearError
+from clearyear.job import Job
+from clearyear.prepare import prepare
+from clearyear.stores import gcs, open_store
+from clearyear.window import compute_window
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def no_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this must show before Prefect starts."""
+
+    def started(*_: Any, **__: Any) -> None:
+        raise AssertionError("Prefect would have been started")
+
+    monkeypatch.setattr(cli, "_run_flow", started)
+
+
+def snapshot(folder: Path) -> dict[Path, str]:
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    """Run a command as a person does, as a program does and as a developer does; returns the message."""
+
+    def run(*arguments: str | Path, says: tuple[str, ...], code: int = 2) -> str:
+        before = snapshot(tmp_path)
+        command = [str(argument) for argument in arguments]
+        plain = CliRunner().invoke(cli.main, command)
+        assert isinstance(plain.exception, SystemExit), plain.exception
+        assert (plain.exit_code, plain.stdout) == (code, "")
+        message = plain.stderr
+        assert message.startswith("Error: ")
+        assert message.count("\n") == 1, "one paragraph"
+        assert "Wanted: " in message
+        assert "What to do: " in message
+        assert "Traceback" not in message
+        for words in says:
+            assert words in message
+        program = CliRunner().invoke(cli.main, [*command, "--json"])
+        document = json.loads(program.stdout)
+        assert (document["status"], f"Error: {document['error']}\n") == ("failed", message)
+        assert (program.exit_code, program.stderr) == (code, message)
+        developer = CliRunner().invoke(cli.main, [*command, "--debug"])
+        assert isinstance(developer.exception, ClearyearError)
+        after = snapshot(tmp_path)
+        assert {path: after.get(path) for path in before} == before, "nothing is lost or changed"
+        return message
+
+    return run
+
+
+@pytest.fixture
+def job_file(tmp_path: Path, scenes: Path) -> Callable[..., Path]:
+    def write(**keys: Any) -> Path:
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump({"scenes": str(scenes), "period": "2023", "out": str(tmp_path / "out"), **keys}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def flags(scenes: Path, tmp_path: Path) -> tuple[str, ...]:
+    return ("--scenes", str(scenes), "--period", "2023", "--out", str(tmp_path / "out"), "--tile-size", "16")
+
+
+# -- the job -------------------------------------------------------------------------------------------------
+
+
+def test_unknown_key_with_a_suggestion(refused: Refused, job_file: Callable[..., Path]) -> None:
+    path = job_file(tilesize=512)
+    refused("run", path, says=(f"In the job file {path}", "unknown key 'tilesize' (did you mean 'tile_size'?)"))
+
+
+def test_a_key_written_as_a_flag(refused: Refused, job_file: Callable[..., Path]) -> None:
+    refused(
+        "plan", job_file(**{"max-failed-reads": 1}), says=("'max-failed-reads' (did you mean 'max_failed_reads'?)",)
+    )
+
+
+def test_a_key_like_no_other(refused: Refused, job_file: Callable[..., Path]) -> None:
+    message = refused("run", job_file(colour="red"), says=("unknown key 'colour'.", "the keys scenes, out, period"))
+    assert "did you mean" not in message
+
+
+def test_several_wrong_values_at_once(refused: Refused, job_file: Callable[..., Path]) -> None:
+    path = job_file(tile_size=0, workers=0, reducer="medain", min_completeness=3, layers=["cont"], compress="lzma")
+    says = ("tile_size = 0: ", "workers = 0: ", "reducer = 'medain': ", "min_completeness = 3: ", "compress = 'lzma': ")
+    refused("run", path, says=(*says, "layers.0 = 'cont': Input should be 'count' or 'source'"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--tile-size", "0", "tile_size = 0: Input should be greater than or equal to 16"),
+        ("--workers", "0", "workers = 0: Input should be greater than or equal to 1"),
+        ("--reducer", "mean", "reducer = 'mean': Input should be 'luminance-median' or 'band-median'"),
+        ("--layers", "count,cloud", "layers.1 = 'cloud': Input should be 'count' or 'source'"),
+        ("--nodata", "0,black", "nodata.1 = 'black': Input should be a valid number"),
+        ("--compress", "zip", "compress = 'zip': Input should be 'deflate', 'zstd', 'lzw' or 'jpeg'"),
+        ("--product", "my/product", "product = 'my/product': "),
+        ("--max-failed-reads", "-1", "max_failed_reads = -1: "),
+        ("--min-completeness", "1.5", "min_completeness = 1.5: Input should be less than or equal to 1"),
+        ("--out", "", "out = '': String should have at least 1 character"),
+        ("--scenes", "", "scenes = '': String should have at least 1 character"),
+        ("--out", "ftp://host/a", "The address 'ftp://host/a"),
+        ("--scenes", "gs://", "The address 'gs://' cannot be used"),
+        ("--pattern", "%Q_*.tif", "The pattern '%Q_*.tif' cannot be used (unknown code %Q)"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_a_wrong_value(refused: Refused, flags: tuple[str, ...], verb: str, option: str, value: str, says: str) -> None:
+    refused(verb, *flags, option, value, says=(says,))
+
+
+@pytest.mark.parametrize(
+    ("period", "says"),
+    [
+        ("2023--P0Y", "The period '2023--P0Y' is empty"),
+        ("2023-09-01/2023-05-01", "it ends at 2023-05-01, not after its start 2023-09-01"),
+        ("2023-05-01/2023-05-01", "it ends at 2023-05-01, not after its start 2023-05-01"),
+        ("2023-13", "The period '2023-13' is not a date (month must be in 1..12)"),
+        ("last summer", "The period 'last summer' cannot be read"),
+        ("2023-05-01/soon", "The period '2023-05-01/soon' cannot be read"),
+    ],
+)
+def test_a_period_that_is_none(refused: Refused, flags: tuple[str, ...], period: str, says: str) -> None:
+    refused("run", *flags, "--period", period, says=(says,))
+
+
+def test_no_scene_in_the_period(refused: Refused, flags: tuple[str, ...], scenes: Path) -> None:
+    says = (f"None of the 7 scenes of {scenes} was taken in 2019--P1Y", "from 2023-01-15 to 2023-07-15")
+    refused("run", *flags, "--period", "2019", says=says)
+
+
+def test_no_job_at_all(refused: Refused, scenes: Path) -> None:
+    refused("run", says=("No scenes are given", "a JOB.yaml, or --scenes and --out"))
+    refused("run", "--scenes", scenes, says=("'out' is missing",))
+
+
+def test_no_job_file(refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "jbo.yaml"
+    refused("run", path, says=(f"The job file {path} cannot be read (No such file or directory)",))
+    refused("run", tmp_path, says=(f"The job file {tmp_path} cannot be read (Is a directory)",))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"scenes: [a\nout: {b", "is not YAML (while parsing"),
+        (b"scenes: a\n\tout: b", "is not YAML (while scanning"),
+        (b"\xff\xfe\x00\x01", "is not YAML"),
+        (b"", "holds no keys"),
+        (b"- scenes\n- out\n", "holds no keys"),
+    ],
+)
+def test_bad_yaml(refused: Refused, tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(content)
+    refused("run", path, says=(f"The job file {path} {says}",))
+
+
+# -- the scenes ----------------------------------------------------------------------------------------------
+
+
+def test_no_scenes(refused: Refused, flags: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    says = (f"No scenes: {tmp_path / 'empty'} holds 0 files", "correct the address or the pattern")
+    refused("run", *flags, "--scenes", tmp_path / "empty", says=says)
+
+
+def test_no_scene_matches(refused: Refused, flags: tuple[str, ...], scenes: Path) -> None:
+    says = (f"{scenes} holds 7 files, none of which matches *.jp2",)
+    refused("run", *flags, "--pattern", "*.jp2", says=says)
+
+
+def test_folder_missing(refused: Refused, flags: tuple[str, ...], tmp_path: Path) -> None:
+    refused("run", *flags, "--scenes", tmp_path / "nowhere", says=(f"{tmp_path / 'nowhere'}: No such file",))
+
+
+def test_a_name_without_a_date(refused: Refused, flags: tuple[str, ...], scenes: Path) -> None:
+    min(scenes.glob("*.tif")).rename(scenes / "january.tif")
+    refused("run", *flags, says=("The file january.tif", "tells no date", "--pattern"))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    gcs._gcs_client.cache_clear()
+    with GcsServer() as running:
+        running.create_bucket("there")
+        for name, value in running.env().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+        yield running
+    gcs._gcs_client.cache_clear()
+
+
+def test_bucket_missing(refused: Refused, flags: tuple[str, ...], server: GcsServer) -> None:
+    refused("run", *flags, "--scenes", "gs://not-there/2023", says=("gs://not-there/2023", "does not exist"))
+    refused("run", *flags, "--out", "gs://not-there/out", says=("gs://not-there/out", "does not exist"))
+    refused("report", "gs://not-there/out", says=("gs://not-there/out", "does not exist"))
+    refused("run", *flags, "--scenes", "gs://there/2023", says=("No scenes: gs://there/2023 holds 0 files",))
+
+
+def test_no_credentials(
+    refused: Refused, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "CLEARYEAR_GS_ANONYMOUS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    gcs._gcs_client.cache_clear()
+    says = ("No Google credentials were found", "CLEARYEAR_GS_ANONYMOUS=1", "gcloud auth application-default login")
+    refused("run", *flags, "--scenes", "gs://bucket/2023", says=says)
+    refused("run", *flags, "--out", "gs://bucket/out", says=says)
+    gcs._gcs_client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"I am no picture", "not recognized as being in a supported file format"),
+        (b"", "not recognized as being in a supported file format"),
+        (b"II*\0\x08\0\0\0", ""),
+    ],
+    ids=["text", "zero bytes", "eight bytes"],
+)
+def test_a_scene_that_is_no_tiff(
+    refused: Refused, flags: tuple[str, ...], scenes: Path, content: bytes, says: str
+) -> None:
+    path = sorted(scenes.glob("*.tif"))[3]
+    path.write_bytes(content)
+    named = f"1 of 7 scenes cannot be opened: {path.stem} ({path}: "
+    for verb in ("run", "plan", "window"):
+        extra = ("--id", "x00000_y00000") if verb == "window" else ()
+        refused(verb, *flags, *extra, says=(named, says, "at most 0 may fail (max_failed_reads)"))
+
+
+@pytest.fixture
+def cogs(tmp_path: Path) -> list[Path]:
+    """Three COGs, their headers in front and their pixels behind."""
+    return make_scenes(tmp_path / "cogs", count=3, size=96)
+
+
+def test_a_cog_with_its_header_cut_off(refused: Refused, flags: tuple[str, ...], cogs: list[Path]) -> None:
+    cogs[1].write_bytes(cogs[1].read_bytes()[:150])
+    says = (f"1 of 3 scenes cannot be opened: {cogs[1].stem} ({cogs[1]}: ",)
+    refused("run", *flags, "--scenes", cogs[1].parent, says=says)
+
+
+def test_a_cog_with_its_body_cut_off(
+    refused: Refused, flags: tuple[str, ...], cogs: list[Path], tmp_path: Path
+) -> None:
+    """It opens, so only reading a window can tell; what was cut off is pixels, and is not taken for nodata."""
+    cogs[1].write_bytes(cogs[1].read_bytes()[:-2000])
+    arguments = (*flags, "--scenes", cogs[1].parent)
+    # The window of the file's end, in its one block.
+    says = (
+        f"1 of 3 scenes could not be read: {cogs[1].stem} (",
+        "at most 0 (max_failed_reads)",
+        "leave out these scenes",
+    )
+    refused("window", *arguments, "--id", "x00080_y00080", says=says, code=1)
+    assert not list((tmp_path / "out").rglob("*.tif"))
+
+
+@pytest.mark.parametrize(
+    ("profile", "shape", "dtype", "says"),
+    [
+        ({}, (3, 40, 48), "uint8", "size 48×40 px instead of 50×40 px"),
+        ({"transform": Affine(10, 0, 300010, 0, -10, 4900020)}, (3, 40, 50), "uint8", "transform (10.0, 0.0, 300010.0"),
+        ({"crs": "EPSG:32632"}, (3, 40, 50), "uint8", "CRS EPSG:32632 instead of EPSG:32631"),
+        ({}, (4, 40, 50), "uint8", "bands 4 instead of 3"),
+        ({}, (3, 40, 50), "uint16", "dtype uint16 instead of uint8"),
+        ({"nodata": None}, (3, 40, 50), "uint8", "nodata None instead of 0.0"),
+    ],
+    ids=["size", "shift", "crs", "bands", "dtype", "nodata"],
+)
+def test_a_scene_unlike_the_others(
+    refused: Refused,
+    flags: tuple[str, ...],
+    scenes: Path,
+    profile: dict[str, Any],
+    shape: tuple[int, ...],
+    dtype: str,
+    says: str,
+) -> None:
+    path = sorted(scenes.glob("*.tif"))[4]
+    write_scene(path, np.ones(shape, dtype), **profile)
+    refused("run", *flags, says=(f"1 of 7 scenes differ from the others: {path.stem}: ", says, "nothing is resampled"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "", "The header of "),
+        ("a.csv", "name,date\na.tif,2023\n", "The header of "),
+        ("a.csv", "uri,datum\na.tif,2023\n", "In line 2 of {path}: unknown datum"),
+        ("a.csv", "uri,datetime\na_20230101.tif,yesterday\n", "In line 2 of {path}: datetime: "),
+        ("a.csv", "uri,id\n,s1\n", "In line 2 of {path}: no uri"),
+        ("a.csv", "uri\n", "The manifest {path} lists no scene"),
+        ("a.csv", "uri\nnowhere_20230101.tif\n", "1 of 1 scenes of the manifest are not there: "),
+        ("a.json", "[", "{path} is not JSON ("),
+        ("a.json", "[]", "The manifest {path} lists no scene"),
+        ("a.json", '{"urls": []}', "{path} is JSON, but lists no scenes"),
+        ("a.json", '["a_20230101.tif", 7]', "In entry 2 of {path}: "),
+        ("a.json", '[{"uri": "a_20230101.tif", "cloud_cover": "much"}]', "In entry 1 of {path}: cloud_cover: "),
+    ],
+)
+def test_bad_manifest(
+    refused: Refused, flags: tuple[str, ...], tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    refused("run", *flags, "--scenes", path, says=(says.format(path=path),))
+
+
+def test_manifest_missing(refused: Refused, flags: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "scenes.csv"
+    refused("run", *flags, "--scenes", path, says=(f"The manifest {path} cannot be read (", "it is not there"))
+
+
+# -- the product ---------------------------------------------------------------------------------------------
+
+
+def test_a_layer_the_reducer_has_not(refused: Refused, flags: tuple[str, ...]) -> None:
+    arguments = (*flags, "--reducer", "band-median", "--layers", "count,source")
+    refused("run", *arguments, says=("band-median has no layer source", "count"))
+
+
+@pytest.mark.parametrize(
+    ("reducer", "bands", "dtype", "says"),
+    [
+        ("luminance-median", 3, "uint16", "they have 3 bands of uint16. Wanted: three bands of uint8"),
+        ("luminance-median", 1, "uint8", "they have 1 bands of uint8. Wanted: three bands of uint8"),
+        ("band-median", 2, "float64", "they have 2 bands of float64. Wanted: one of uint8, uint16, int16, float32"),
+    ],
+)
+def test_pixels_the_reducer_cannot_use(
+    refused: Refused, flags: tuple[str, ...], tmp_path: Path, reducer: str, bands: int, dtype: str, says: str
+) -> None:
+    write_scene(tmp_path / "other" / "a_20230101.tif", np.ones((bands, 32, 32), dtype))
+    arguments = (*flags, "--scenes", tmp_path / "other", "--reducer", reducer)
+    refused("run", *arguments, says=(f"{reducer} cannot use these scenes: {says}", "choose another reducer or scenes"))
+
+
+def test_jpeg_for_what_it_cannot_hold(refused: Refused, flags: tuple[str, ...], tmp_path: Path) -> None:
+    write_scene(tmp_path / "other" / "a_20230101.tif", np.ones((3, 32, 32), np.uint16))
+    arguments = (*flags, "--scenes", tmp_path / "other", "--reducer", "band-median", "--compress", "jpeg")
+    refused("run", *arguments, says=("JPEG cannot hold 3 bands of uint16", "three bands of uint8", "use deflate"))
+
+
+# -- the window ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window_id", ["x00064_y00000", "x00008_y00000", "x00000_y00048", "first", ""])
+def test_a_window_outside_the_grid(refused: Refused, flags: tuple[str, ...], tmp_path: Path, window_id: str) -> None:
+    says: tuple[str, ...] = ("No window is named",)
+    if window_id:
+        says = (f"The window '{window_id}' lies outside the grid of 50 × 40 px in windows of 16 px", "x00048_y00032")
+    refused("window", *flags, "--id", window_id, says=says)
+    assert not (tmp_path / "out").exists(), "no plan is written for a window that is none"
+
+
+def test_a_payloads_window_outside(refused: Refused, scenes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "payload.json"
+    payload = {"window": [40, 0, 16, 16], "destination": str(tmp_path / "a.tif"), "datasets": []}
+    path.write_text(json.dumps({**payload, "datasets": [str(p) for p in scenes.glob("*.tif")]}))
+    says = ("The window [40, 0, 16, 16] (column, row, width, height) lies outside the grid of 50 × 40 px",)
+    refused("window", path, says=(*says, "clip the window at the grid's edge"))
+    path.write_text(json.dumps(payload))
+    refused("window", path, says=(f"{path} lists no datasets",))
+    path.write_text('{"window": 3}')
+    refused("window", path, says=(f"{path} is not a worker's payload (",))
+
+
+# -- the destination -----------------------------------------------------------------------------------------
+
+
+def test_a_file_in_the_way(refused: Refused, flags: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        says = (f"Cannot write {out}/luminance-median/2023--P1Y", "Not a directory", "a place that can be written")
+        refused("run", *flags, "--out", out, says=says)
+    (tmp_path / "out" / "luminance-median").mkdir(parents=True)
+    (tmp_path / "out" / "luminance-median" / "2023--P1Y").write_text("mine")
+    refused("run", *flags, says=(f"Cannot write {tmp_path}/out/luminance-median/2023--P1Y",))
+
+
+def test_a_place_nobody_can_write(refused: Refused, flags: tuple[str, ...]) -> None:
+    refused("run", *flags, "--out", "/proc/clearyear", says=("Cannot write /proc/clearyear/luminance-median",))
+    refused(
+        "window", *flags, "--out", "/proc/clearyear", "--id", "x00000_y00000", says=("Cannot write /proc/clearyear",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("--tile-size", "32"), "windows of 16 px there, 32 px now"),
+        (("--nodata", "7"), "invalid_values (0.0, 255.0) there, (7.0, 255.0) now"),
+        (("--layers", "count"), "layers ('composite',) there, ('composite', 'count') now"),
+        (("--pattern", "*0[1-5]15T*"), "2 scenes gone"),
+    ],
+)
+def test_a_half_finished_run_of_another_plan(
+    refused: Refused, flags: tuple[str, ...], scenes: Path, tmp_path: Path, change: tuple[str, str], says: str
+) -> None:
+    plan = prepare(Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"), tile_size=16))
+    for window in plan.windows[:5]:
+        compute_window(plan, window, open_store(plan.destination))
+    named = (f"{plan.destination} already holds the run of another plan: ", says, "--overwrite", "another --out")
+    refused("run", *flags, *change, says=named)
+    refused("window", *flags, *change, "--id", "x00000_y00000", says=named)
+
+
+def test_a_plan_that_cannot_be_read(refused: Refused, flags: tuple[str, ...], scenes: Path, tmp_path: Path) -> None:
+    plan = finished(scenes, tmp_path / "out")
+    path = Path(plan.destination) / "plan.json"
+    text = path.read_text()
+    damaged = {
+        "{": "Expecting property name",
+        "[]": "",
+        "": "Expecting value",
+        text[: len(text) // 2]: "",
+        text.replace('"tile_size": 16', '"tile_size": 17'): "its id does not agree with its content",
+    }
+    for content, says in damaged.items():
+        path.write_text(content)
+        found = (f"{path} is no plan this version can use (", says)
+        refused("run", *flags, says=("already holds the run of another plan: ", *found, "--overwrite"))
+        for verb in ("report", "repair", "mosaic", "validate", "preview"):
+            refused(verb, tmp_path / "out", says=(*found, "run the job again with --overwrite"))
+
+
+@pytest.mark.parametrize("verb", ["report", "repair", "mosaic", "validate", "preview"])
+def test_a_folder_that_holds_no_run(refused: Refused, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "empty").mkdir()
+    says = (f"{tmp_path / 'empty'} holds no run", "plan.json", "give what --out was")
+    refused(verb, tmp_path / "empty", says=says)
+    refused(verb, tmp_path / "nowhere", says=(f"Cannot list {tmp_path / 'nowhere'}: No such file or directory",))
+    (tmp_path / "file").write_text("mine")
+    refused(verb, tmp_path / "file", says=(f"Cannot list {tmp_path / 'file'}: Not a directory",))
+
+
+@pytest.mark.parametrize("verb", ["report", "repair", "mosaic", "validate", "preview"])
+def test_a_folder_that_holds_several_runs(refused: Refused, scenes: Path, tmp_path: Path, verb: str) -> None:
+    for period in ("2023", "2023-03"):
+        prepare(Job(scenes=str(scenes), period=period, out=str(tmp_path / "out"), tile_size=16))
+    found = "holds 2 runs: luminance-median/2023--P1Y, luminance-median/2023-03--P1M"
+    refused(verb, tmp_path / "out", says=(f"{tmp_path / 'out'} {found}", "give one of these folders"))
+
+
+# -- pictures ------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_of_what_is_no_picture(refused: Refused, tmp_path: Path, scenes: Path) -> None:
+    (tmp_path / "a.tif").write_text("no picture")
+    refused("preview", tmp_path / "a.tif", says=(f"There is no picture to make of {tmp_path / 'a.tif'}: ",))
+    refused(
+        "preview", tmp_path / "b.tif", says=(f"There is no picture to make of {tmp_path / 'b.tif'}: ", "No such file")
+    )
+    prepare(Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"), tile_size=16))
+    refused(
+        "preview", tmp_path / "out", says=(f"There is no picture to make of {tmp_path / 'out'}: ", "clearyear report")
+    )
+
+
+def test_a_preview_to_where_nobody_can_write(refused: Refused, tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.tif", random_pixels(np.random.default_rng(1), (3, 32, 32)))
+    refused("preview", path, "/proc/clearyear/a.jpg", says=("Cannot write /proc/clearyear",))
+
+
+# -- what click itself refuses -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "--tile-size", "big"), "'big' is not a valid integer"),
+        (("run", "--tilesize", "16"), "No such option '--tilesize'"),
+        (("rum",), "No such command 'rum'"),
+        (("report",), "Missing argument 'OUT'"),
+        (("repair", "out", "--workers", "0"), "0 is not in the range x>=1"),
+        (("preview", "out", "--size", "1"), "1 is not in the range 16<=x<=8192"),
+    ],
+)
+def test_usage_errors_are_wrong_input_too(arguments: tuple[str, ...], says: str) -> None:
+    result = CliRunner().invoke(cli.main, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr.replace('"', "'")
+    assert "Traceback" not in result.stderr
