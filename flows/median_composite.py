@@ -6,15 +6,22 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
+from clearyear.errors import InputError
 from clearyear.job import Job
+from clearyear.periods import parse_period, year_before
 from clearyear.prepare import prepare
 from flows.steps import carry_out, refuse_relative
 
 
 def _run_name() -> str:
-    job = flow_run.parameters["job"]
-    asked = job if isinstance(job, dict) else job.model_dump()
-    return f"{asked.get('product') or asked.get('reducer', 'luminance-median')} {asked.get('period') or 'last year'}"
+    """Product and period, as folders call them: what an operator looks for in a list of runs."""
+    asked = flow_run.parameters["job"]
+    job = asked if isinstance(asked, Job) else Job.model_validate(asked)
+    try:
+        period = parse_period(job.period).label if job.period else year_before(flow_run.scheduled_start_time).label
+    except InputError:
+        period = str(job.period)  # the flow will say what is wrong with it; a name need not
+    return f"{job.product or job.reducer} {period}"
 
 
 @flow(name="median-composite", flow_run_name=_run_name, description=__doc__)

@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from clearyear.completeness import Status, WindowStatus, check_plan
-from clearyear.errors import ClearyearError, InputError
+from clearyear.errors import ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes
@@ -110,7 +110,7 @@ def join(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mo
     allowed, problem = may_publish(plan, statuses)
     if not allowed:
         return None, problem
-    there, _ = published(plan, store)
+    there, _ = published(plan, store, statuses)
     if there is not None:
         return there, ""
     report_progress("mosaic", 0, 1)
@@ -126,4 +126,4 @@ def final_state(report: Report) -> State[Any]:
         return Completed(message=report.sentence(), data=outcome)
     if report.mosaic is not None:
         return Completed(name="CompletedWithMissing", message=report.sentence(), data=outcome)
-    return Failed(message=report.sentence(), data=outcome)
+    return Failed(message=report.sentence(), data=IncompleteError(report.sentence(), outcome=outcome))

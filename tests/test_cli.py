@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -294,18 +296,28 @@ def test_validate(done: Plan, scenes: Path, tmp_path: Path) -> None:
 # -- progress ------------------------------------------------------------------------------------------------
 
 
+def read_to_the_end(descriptor: int) -> str:
+    """What a terminal was sent until nobody has it open any more."""
+    parts = []
+    with suppress(OSError):
+        while part := os.read(descriptor, 4096):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
 def test_the_bar_shows_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     with console.progress_bar():
         report_progress("windows", 3, 4)
     assert capfd.readouterr() == ("", "")
     controller, terminal = os.openpty()
-    with open(terminal, "w") as stderr:  # noqa: PTH123  a file descriptor, not a path
-        monkeypatch.setattr(sys, "stderr", stderr)
-        monkeypatch.setenv("TERM", "xterm")
-        with console.progress_bar():
-            report_progress("windows", 3, 4)
-        stderr.flush()
-        shown = os.read(controller, 100_000).decode()
+    with ThreadPoolExecutor(1) as pool:  # someone must read meanwhile: a terminal takes in 4 kB, then its writer waits
+        reader = pool.submit(read_to_the_end, controller)
+        with open(terminal, "w") as stderr:  # noqa: PTH123  a file descriptor, not a path
+            monkeypatch.setattr(sys, "stderr", stderr)
+            monkeypatch.setenv("TERM", "xterm")
+            with console.progress_bar():
+                report_progress("windows", 3, 4)
+        shown = reader.result()
     os.close(controller)
     assert "starting Prefect" in shown
     assert "windows" in shown

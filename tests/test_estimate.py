@@ -221,7 +221,7 @@ def test_table() -> None:
     assert lines[3] == "to do        121 new, 0 recompute, 0 skip"
     assert lines[4] == "to read      about 120 MB"
     peak = 2 * peak_bytes(plan, plan.windows[0]) / 1e6
-    assert lines[5] == f"peak memory  {peak:.0f} MB for 2 at once, beside about 500 MB for Python"
+    assert lines[5] == f"peak memory  {peak:.1f} MB for 2 at once, beside about 500 MB for Python"
     assert lines[6] == "time         about 1 s here"
     assert lines[7].startswith("Cloud Run    about 0.0001 USD")
     assert lines[8] == "assuming     250 MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)"

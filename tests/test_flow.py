@@ -101,7 +101,7 @@ def test_poisoned_window_fails_by_name_and_publishes_nothing(job: Job, folder: P
     assert state.name == "Failed"
     assert state.message.startswith("1 of 12 windows are not done: 1 missing (x00016_y00016: ")
     assert poisoned.stem in state.message
-    outcome = state.result(raise_on_failure=False)
+    outcome = state.result(raise_on_failure=False).outcome
     assert (outcome["status"], outcome["ok"], outcome["missing"]) == ("incomplete", 11, ["x00016_y00016"])
     assert outcome["mosaic"] is None
     assert outcome["stac_item"] is None
@@ -158,7 +158,7 @@ def test_failed_read_within_the_limit_is_counted_not_hidden(job: Job, folder: Pa
     # Asking for more afterwards makes that window stale, and only that one.
     state = run(job)
     assert state.is_failed()
-    assert state.result(raise_on_failure=False)["missing"] == ["x00016_y00016"]
+    assert state.result(raise_on_failure=False).outcome["missing"] == ["x00016_y00016"]
 
 
 def test_only_transient_errors_are_tried_again(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
@@ -181,7 +181,7 @@ def test_only_transient_errors_are_tried_again(monkeypatch: pytest.MonkeyPatch, 
     quick = module.window_median.with_options(retry_delay_seconds=0)
     monkeypatch.setattr(steps, "window_median", quick)
     state = run(job)
-    assert state.result(raise_on_failure=False)["missing"] == ["x00016_y00000"]
+    assert state.result(raise_on_failure=False).outcome["missing"] == ["x00016_y00000"]
     assert tries["x00000_y00000"] == 3
     assert tries["x00016_y00000"] == 1
     assert set(tries.values()) == {1, 3}

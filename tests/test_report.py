@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs import finished, plan_of, result_of, statuses_of
 
-from clearyear.completeness import Status, WindowStatus
+from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import InputError
 from clearyear.mosaic import Mosaic
 from clearyear.prepare import find_plan
@@ -294,7 +294,8 @@ def test_a_lost_mosaic_is_not_complete(scenes: Path, tmp_path: Path, name: str, 
     report = survey(plan)
     assert (report.status, report.done, report.mosaic, report.stac_item) == ("incomplete", 12, None, None)
     assert report.problem == problem
-    assert published(plan, open_store(plan.destination)) == (None, problem)
+    store = open_store(plan.destination)
+    assert published(plan, store, check_plan(plan, store)) == (None, problem)
     assert f"\n{problem[0].upper()}{problem[1:]}.\n" in markdown(report)
 
 

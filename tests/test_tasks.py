@@ -37,7 +37,7 @@ def test_a_window_that_never_ends_times_out_and_is_tried_again(
     state: Any = median_composite(job, return_state=True)
     assert state.name == "Failed"
     assert "x00000_y00000: Task run exceeded timeout" in state.message
-    assert state.result(raise_on_failure=False)["missing"] == ["x00000_y00000"]
+    assert state.result(raise_on_failure=False).outcome["missing"] == ["x00000_y00000"]
     assert tries == 2
 
 

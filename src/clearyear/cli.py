@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from clearyear import __version__, console
-from clearyear.errors import ClearyearError, InputError, ReadError
+from clearyear.errors import ClearyearError, IncompleteError, InputError, ReadError
 from clearyear.options import job_options, read_job, verb
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -231,6 +231,8 @@ def _run_flow(name: str, arguments: dict[str, Any], destination: str, *, as_json
             raise
         do = "start it with `prefect server start`, or unset PREFECT_API_URL to run with a server of our own"
         raise ClearyearError(f"Prefect does not answer ({error})", "a server at PREFECT_API_URL", do) from error
+    if isinstance(outcome, IncompleteError):
+        outcome = outcome.outcome
     if isinstance(outcome, BaseException):
         raise outcome
     return _show(outcome, as_json=as_json)

@@ -11,6 +11,8 @@ Each says what was found, what was wanted and what to do, in one paragraph, and 
 would ask for. ``transient`` is True where doing the same thing again may help.
 """
 
+from typing import Any
+
 
 class ClearyearError(Exception):
     """The root: what was found, what was wanted, what to do.
@@ -73,6 +75,13 @@ class StoreError(ClearyearError):
 
 
 class IncompleteError(ClearyearError):
-    """Windows are missing, invalid or stale and the user did not allow an incomplete mosaic."""
+    """Windows are missing, invalid or stale and the user did not allow an incomplete mosaic.
+
+    ``outcome`` is what the report says, as ``--json`` prints it.
+    """
 
     exit_code = 3
+
+    def __init__(self, found: str, wanted: str = "", do: str = "", *, outcome: dict[str, Any] | None = None) -> None:
+        super().__init__(found, wanted, do)
+        self.outcome = outcome or {}

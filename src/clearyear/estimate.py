@@ -206,7 +206,7 @@ def _past(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[P
         expected=len(statuses),
         failed=[s.id for s in statuses if s.result and s.result.status == "failed"],
         ended=store.stat("report.json") is not None,
-        published=published(plan, store)[0] is not None,
+        published=published(plan, store, statuses)[0] is not None,
     )
     return past, []
 

@@ -40,7 +40,7 @@ def run_payload(uri: str) -> dict[str, Any]:
     plan = make_plan(Job(scenes=payload.datasets, period="all", out=folder))
     plan.grid.check_inside(window)
     layers, used, failed = reduce_window(plan, window)
-    if failed or layers is None:
+    if layers is None:
         raise WindowError(
             f"{len(failed)} datasets could not be read: " + "; ".join(f"{f.scene} ({f.cause})" for f in failed[:5]),
             "every dataset",

@@ -25,7 +25,7 @@ def publish(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosai
     """Build the mosaic and put it, its checksums and its preview in place.
 
     Raises:
-        IncompleteError, ClearyearError, StoreError: nothing is published then.
+        ClearyearError, StoreError: nothing is published then.
     """
     store.remove(plan.item_name)
     mosaic = build_mosaic(plan, store, statuses)
@@ -50,6 +50,7 @@ def conclude(
             "missing_windows": [w.id for w in report.not_done],
             "failed_reads": [f.model_dump() for f in report.failed_scenes],
             "valid_share": report.valid_share,
+            "tiles": _tiles_digest(statuses),
         }
         extras = {"preview": plan.preview_name, "tile_map": "tile_map.png", "plan": PLAN, "report": "report.json"}
         store.write(plan.item_name, make_item(plan, mosaic, facts, extras=extras).encode())
@@ -57,14 +58,20 @@ def conclude(
     return report
 
 
-def published(plan: Plan, store: Store) -> tuple[Mosaic | None, str]:
-    """What is published of this plan, byte for byte, or None and why not."""
+def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mosaic | None, str]:
+    """What is published of this plan, byte for byte, or None and why not.
+
+    When all windows are done the mosaic must be made of these very tiles: one published with gaps, or before a window
+    was computed again, is not the result any more.
+    """
     if store.stat(plan.item_name) is None:
         return None, "no mosaic is published"
     try:
         item = json.loads(store.read(plan.item_name))
         if item["properties"]["clearyear:plan"] != plan.id:
             return None, "the published mosaic is another plan's"
+        if all(s.is_done for s in statuses) and item["properties"]["clearyear:tiles"] != _tiles_digest(statuses):
+            return None, "the published mosaic is made of other tiles than lie there now"
         assets = {layer: item["assets"][layer] for layer in plan.product.layers}
         files = {
             k: LayerFile(name=a["href"].removeprefix("./"), size=a["file:size"], sha256=a["file:checksum"][4:])
@@ -81,11 +88,20 @@ def published(plan: Plan, store: Store) -> tuple[Mosaic | None, str]:
     return Mosaic(layers=files), ""
 
 
+def _tiles_digest(statuses: Sequence[WindowStatus]) -> str:
+    """One SHA-256 for the bytes of all tiles that are done."""
+    digest = hashlib.sha256()
+    for status in statuses:
+        if status.is_done and status.result is not None:
+            digest.update("".join(file.sha256 for _, file in sorted(status.result.layers.items())).encode())
+    return digest.hexdigest()
+
+
 def survey(plan: Plan) -> Report:
     """The report of what lies at the plan's destination now, written there too; computes and publishes nothing."""
     store = open_store(plan.destination)
-    mosaic, problem = published(plan, store)
     statuses = check_plan(plan, store)
+    mosaic, problem = published(plan, store, statuses)
     report = make_report(plan, store, statuses, mosaic, problem=problem)
     try:
         _write_report(plan, store, statuses, report)
@@ -130,8 +146,9 @@ def validate(source: str) -> list[str]:
         return problems(gdal_path(source))
     plan = find_plan(source)
     store = open_store(plan.destination)
-    mosaic, problem = published(plan, store)
-    found = [f"{s.id}: {s.status}: {s.cause}" for s in check_plan(plan, store) if not s.is_done]
+    statuses = check_plan(plan, store)
+    mosaic, problem = published(plan, store, statuses)
+    found = [f"{s.id}: {s.status}: {s.cause}" for s in statuses if not s.is_done]
     if mosaic is None:
         return [*found, problem]
     for file in mosaic.layers.values():
