@@ -123,11 +123,12 @@ def test_missing_the_window_failed(plan: Plan, store: Store) -> None:
     ("harm", "words"),
     [
         (lambda data: data[:100], r"is truncated: 100 of \d+ bytes"),
+        (lambda data: data[:-1], r"is truncated: \d+ of \d+ bytes"),
         (lambda _: b"", r"is truncated: 0 of \d+ bytes"),
         (lambda data: data + b"x", r"has \d+ bytes, \d+ were written"),
         (lambda data: data[:-1] + bytes([data[-1] ^ 1]), r"is damaged: its SHA-256 is \w{12}…, \w{12}… was written"),
     ],
-    ids=["truncated", "emptied", "grown", "one bit"],
+    ids=["truncated", "one byte less", "emptied", "grown", "one bit"],
 )
 def test_invalid(plan: Plan, store: Store, layer: str, harm: Callable[[bytes], bytes], words: str) -> None:
     name = plan.tile_name(plan.windows[5], layer)

@@ -114,8 +114,10 @@ def holes(height: int = 40, width: int = 50) -> NDArray[np.bool_]:
     return gone
 
 
-def test_missing_window_stays_nodata_and_is_named(scenes: Path, tmp_path: Path) -> None:
-    plan, store = computed(scenes, tmp_path / "out", skip=GAPS)
+def test_window_that_is_not_done_stays_nodata_and_is_named(scenes: Path, tmp_path: Path) -> None:
+    """One was never computed, of the other a tile is damaged: none of its layers is trusted."""
+    plan, store = computed(scenes, tmp_path / "out", skip=GAPS[:1])
+    store.write(f"tiles/{plan.stem}_{GAPS[1]}_count.tif", b"damaged")
     build(plan, store)
     for layer, pixels in whole(scenes).items():
         nodata = {"composite": 0, "count": 0, "source": -1}[layer]

@@ -130,6 +130,7 @@ NOTHING_CHANGES = {
     "the destination": {"destination": "gs://elsewhere/x"},
     "failed reads allowed": {"max_failed_reads": 3},
     "completeness asked for": {"min_completeness": 0.5},
+    "a window's memory": {"window_bytes": 10_000_000},
     "who made it": {"created_by": "clearyear 99"},
     "the scenes' blocks": {"grid__block": (512, 512)},
     "a scene's size": {"scenes": (scene(1, size=7), *SCENES[1:])},
