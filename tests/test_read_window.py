@@ -25,7 +25,6 @@ from clearyear.read import read_stack
 from clearyear.stores import Store, open_store, stat_uri
 from clearyear.window import WindowResult, compute_window, reduce_window
 
-LAYOUTS = [(1, "band"), (2, "band"), (2, "pixel")]
 WHOLE = Window(col_off=0, row_off=0, width=50, height=40)
 BROKEN = Window(col_off=16, row_off=16, width=16, height=16)
 
@@ -95,29 +94,6 @@ def test_stack_is_what_the_files_hold(plan: Plan, rectangle: tuple[int, int, int
     stack, used, failed = read(plan, window)
     assert np.array_equal(stack, part(oracle.read_all(paths(plan)), window))
     assert (used, failed) == ([0, 1, 2, 3, 4, 5, 6], [])
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-@pytest.mark.parametrize(
-    "profile",
-    [
-        *({"compress": c, "predictor": p, "interleave": i} for c in ("deflate", "zstd", "lzw") for p, i in LAYOUTS),
-        {"compress": None, "interleave": "pixel"},
-        {"tiled": False, "blockxsize": 50, "blockysize": 7},
-        {"nodata": None, "sparse_ok": True},
-        {"sparse_ok": True},
-    ],
-    ids=lambda profile: " ".join(f"{k}={v}" for k, v in profile.items()),
-)
-def test_every_kind_of_geotiff(tmp_path: Path, dtype: str, profile: dict[str, Any]) -> None:
-    pixels = np.random.default_rng(8).integers(0, 256, (2, 40, 50)).astype(dtype)
-    pixels[:, :16, :16] = profile.get("nodata", 5) or 0  # where sparse_ok: a block that is never written
-    write_scene(tmp_path / "s" / "a_20230101.tif", pixels, **({"nodata": 5} | profile))
-    plan = plan_of(tmp_path / "s", tmp_path / "out", reducer="band-median", layers=[])
-    for window in (WHOLE, BROKEN, Window(col_off=3, row_off=9, width=40, height=20)):
-        stack, _, failed = read(plan, window)
-        assert failed == []
-        assert np.array_equal(stack[0], part(pixels, window))
 
 
 def test_failed_reads_are_named_and_the_rest_closes_up(plan: Plan) -> None:
