@@ -18,7 +18,7 @@ COPY requirements/run.lock /build/run.lock
 # The base image's pip fills the environment from outside: the environment itself needs none.
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install \
-        --require-hashes --only-binary :all: --requirement /build/run.lock
+        --no-deps --require-hashes --only-binary :all: --requirement /build/run.lock
 
 
 # Our own wheel. The build backend, locked too, stays behind in this stage.
@@ -28,7 +28,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements/build.lock ./
-RUN pip install --require-hashes --only-binary :all: --requirement build.lock
+RUN pip install --no-deps --require-hashes --only-binary :all: --requirement build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY flows flows

@@ -43,7 +43,8 @@ def install(lock: Path) -> None:
     if not BIN.exists():
         venv.create(VENV, with_pip=True)
     pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "--requirement", str(lock)], check=True)
+    # --no-deps: the lock is whole, and pip's resolver would look past it for sqlalchemy[asyncio].
+    subprocess.run([*pip, "--no-deps", "--require-hashes", "--requirement", str(lock)], check=True)
     subprocess.run([*pip, "--no-deps", "--editable", str(ROOT)], check=True)
     stamp.write_text(digest)
 
