@@ -74,10 +74,11 @@ def paths(plan: Plan, indices: Sequence[int] | None = None) -> list[Path]:
     return [Path(plan.scenes[i].uri) for i in (range(len(plan.scenes)) if indices is None else indices)]
 
 
-def poison(path: Path) -> None:
-    """Damage the block at column 16, row 16, and no other."""
+def poison(path: Path, block: str = "1_1") -> None:
+    """Damage one block, at column 16, row 16 unless said otherwise, and no other."""
     with rasterio.open(path) as dataset:
-        offset, size = (int(dataset.get_tag_item(f"BLOCK_{what}_1_1", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
+        tags = (dataset.get_tag_item(f"BLOCK_{what}_{block}", "TIFF", bidx=1) for what in ("OFFSET", "SIZE"))
+        offset, size = map(int, tags)
     data = bytearray(path.read_bytes())
     data[offset : offset + size] = bytes(size)
     path.write_bytes(data)
@@ -282,14 +283,19 @@ def test_record_is_written_last(plan: Plan, store: Store, monkeypatch: pytest.Mo
 
 def test_scene_that_fails_in_one_piece_is_left_out_of_all(scenes: Path, tmp_path: Path) -> None:
     """How a window is cut to fit the memory must not show: a damaged block counts against its whole window."""
-    broken = sorted(scenes.glob("*.tif"))[2]
-    poison(broken)
-    plan = plan_of(scenes, tmp_path / "out", max_failed_reads=1).model_copy(update={"window_bytes": 7 * 3 * 16 * 16})
+    files = sorted(scenes.glob("*.tif"))
+    poison(files[2])
+    poison(files[4], "3_2")
+    plan = plan_of(scenes, tmp_path / "out", max_failed_reads=2).model_copy(update={"window_bytes": 7 * 3 * 16 * 16})
     assert len(pieces(plan, WHOLE)) == 12
-    composite, count, source = oracle.luminance_median(oracle.read_all(paths(plan, [0, 1, 3, 4, 5, 6])))
-    layers, used, ((failed),) = reduce_window(plan, WHOLE)
+    left = [0, 1, 3, 5, 6]
+    composite, count, source = oracle.luminance_median(oracle.read_all(paths(plan, left)))
+    layers, used, failed = reduce_window(plan, WHOLE)
     assert layers is not None
-    assert (used, failed.scene) == (6, broken.stem)
+    assert (used, [f.scene for f in failed]) == (5, [files[2].stem, files[4].stem])
     assert np.array_equal(layers["composite"], composite)
     assert np.array_equal(layers["count"][0], count)
-    assert np.array_equal(layers["source"][0], np.where(source >= 2, source + 1, source))
+    assert np.array_equal(layers["source"][0], np.where(source < 0, -1, np.array(left)[source]))
+    layers, _, failed = reduce_window(plan.model_copy(update={"max_failed_reads": 1}), WHOLE)
+    assert layers is None
+    assert [f.scene for f in failed] == [files[2].stem, files[4].stem]
