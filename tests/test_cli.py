@@ -368,6 +368,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests started in the background inherit a SIGINT that is ignored; a terminal's commands do not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     folder = tmp_path / "out" / "luminance-median" / "2023--P1Y"
     try:

@@ -234,6 +234,13 @@ def test_report_partitions_the_plan(finished: Plan, harms: list[str | None]) -> 
     assert len(parts) + report.ok == report.expected == 12
     assert set(report.causes) == {i for i, s in expected.items() if s not in (Status.OK, Status.EMPTY)}
     assert all(report.causes.values())
+    done = [
+        (w.n_pixels, s.result.valid_share)
+        for w, s in zip(plan.windows, statuses, strict=True)
+        if s.is_done and s.result
+    ]
+    share = sum(n * share for n, share in done) / max(sum(n for n, _ in done), 1)
+    assert report.valid_share == pytest.approx(share, abs=1e-6)
 
 
 # -- dates ---------------------------------------------------------------------------------------------------

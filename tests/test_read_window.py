@@ -112,7 +112,6 @@ def test_failed_reads_are_named_and_the_rest_closes_up(plan: Plan) -> None:
 
 
 def test_truncated_scene_fails_where_it_is_cut_and_nowhere_else(plan: Plan) -> None:
-    """Its header is whole, so opening it tells nothing."""
     path = paths(plan, [3])[0]
     before = oracle.read_all(paths(plan))
     with rasterio.open(path) as dataset:
@@ -123,9 +122,9 @@ def test_truncated_scene_fails_where_it_is_cut_and_nowhere_else(plan: Plan) -> N
     assert (used, scene) == ([0, 1, 2, 4, 5, 6], path.stem)
     assert re.search(r"cut off|[Rr]ead error|failed", cause)
     first = Window(col_off=0, row_off=0, width=16, height=16)
-    stack, used, failed = read(plan, first)
-    assert (len(used), failed) == (7, [])
-    assert np.array_equal(stack, before[:, :, :16, :16])
+    stack, _, failed = read(plan, first)
+    assert failed == []
+    assert np.array_equal(stack, part(before, first))
 
 
 @pytest.mark.parametrize(
@@ -209,8 +208,7 @@ def test_window_without_a_valid_sample_is_empty(tmp_path: Path, value: int) -> N
 def test_one_valid_pixel_is_not_empty(tmp_path: Path) -> None:
     pixels = np.zeros((3, 20, 20), "uint8")
     pixels[:, 3, 4] = 7
-    write_scene(tmp_path / "s/a_20230101.tif", pixels)
-    plan = plan_of(tmp_path / "s", tmp_path / "out")
+    plan = plan_of(write_scene(tmp_path / "s/a_20230101.tif", pixels).parent, tmp_path / "out")
     result = compute_window(plan, plan.windows[0], open_store(plan.destination))
     assert (result.status, result.valid_share) == ("ok", round(1 / 256, 6))
 
@@ -239,7 +237,7 @@ def test_source_keeps_the_plans_numbers_when_a_read_failed(scenes: Path, tmp_pat
     stack = oracle.read_all(paths(plan, left))[:, :, 16:32, 16:32]
     composite, count, source = oracle.luminance_median(stack)
     layers, used, failed = reduce_window(plan, BROKEN)
-    assert layers is not None
+    assert layers
     assert (used, [f.scene for f in failed]) == (5, [p.stem for p in broken])
     assert np.array_equal(layers["composite"], composite)
     assert np.array_equal(layers["count"][0], count)
@@ -291,7 +289,7 @@ def test_scene_that_fails_in_one_piece_is_left_out_of_all(scenes: Path, tmp_path
     left = [0, 1, 3, 5, 6]
     composite, count, source = oracle.luminance_median(oracle.read_all(paths(plan, left)))
     layers, used, failed = reduce_window(plan, WHOLE)
-    assert layers is not None
+    assert layers
     assert (used, [f.scene for f in failed]) == (5, [files[2].stem, files[4].stem])
     assert np.array_equal(layers["composite"], composite)
     assert np.array_equal(layers["count"][0], count)
