@@ -73,6 +73,21 @@ def scenes(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def poisoned(scenes: Path) -> Path:
+    """One scene whose block at column 16, row 16 is damaged: its window fails, the others do not."""
+    import rasterio
+
+    path = sorted(scenes.glob("*.tif"))[2]
+    with rasterio.open(path) as dataset:
+        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+        size = int(dataset.get_tag_item("BLOCK_SIZE_1_1", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect with its own server and database for the whole session; starting it takes long."""

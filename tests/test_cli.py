@@ -395,19 +395,6 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
 # -- with Prefect --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def poisoned(scenes: Path) -> Path:
-    """One scene whose block at column 16, row 16 is damaged."""
-    path = sorted(scenes.glob("*.tif"))[2]
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
-        size = int(dataset.get_tag_item("BLOCK_SIZE_1_1", "TIFF", bidx=1))
-    data = bytearray(path.read_bytes())
-    data[offset : offset + size] = bytes(size)
-    path.write_bytes(data)
-    return path
-
-
 @pytest.mark.usefixtures("prefect_server")
 def test_run_then_damage_then_repair(flags: tuple[str, ...], scenes: Path, tmp_path: Path) -> None:
     result = clearyear("run", *flags, "--layers", "count, source", "--workers", "2", "--json")

@@ -80,21 +80,6 @@ def test_new_version_of_a_scene_makes_every_window_stale(job: Job, scenes: Path,
     assert all(stamps[name] != stamp for name, stamp in mtimes(folder).items())
 
 
-@pytest.fixture
-def poisoned(scenes: Path) -> Path:
-    """One scene whose block at column 16, row 16 is damaged: its window fails, the others do not."""
-    import rasterio
-
-    path = sorted(scenes.glob("*.tif"))[2]
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
-        size = int(dataset.get_tag_item("BLOCK_SIZE_1_1", "TIFF", bidx=1))
-    data = bytearray(path.read_bytes())
-    data[offset : offset + size] = bytes(size)
-    path.write_bytes(data)
-    return path
-
-
 def test_poisoned_window_fails_by_name_and_publishes_nothing(job: Job, folder: Path, poisoned: Path) -> None:
     state = run(job)
     assert state.is_failed()
