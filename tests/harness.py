@@ -98,6 +98,19 @@ class Prefect:
         return (self.folder / f"{name}.log").read_text()
 
 
+class _PatientTransport(httpx.HTTPTransport):
+    """Asks again after a 503, which the server answers while SQLite is locked; Prefect's own client does so too."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(20):
+            answer = super().handle_request(request)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            answer.close()
+            time.sleep(0.5)
+        return answer
+
+
 @contextmanager
 def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
     """A server on a free port, with its database in ``folder``, and a worker of the pool ``local``."""
@@ -106,7 +119,9 @@ def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
     prefect = str(BIN / "prefect")
     serve = [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     work = [prefect, "worker", "start", "--pool", "local", "--type", "process"]
-    client = httpx.Client(base_url=f"{environment['PREFECT_API_URL']}/", trust_env=False, timeout=60)
+    client = httpx.Client(
+        base_url=f"{environment['PREFECT_API_URL']}/", trust_env=False, timeout=60, transport=_PatientTransport()
+    )
     with (
         client as api,
         _running("server", serve, folder, environment | server_settings) as server,
