@@ -45,13 +45,28 @@ def build_mosaic(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> 
         ClearyearError: a tile changed since it was checked, or the COG cannot be read back whole; nothing is
             published then.
     """
-    return Mosaic(layers={layer: _build_layer(plan, store, statuses, layer) for layer in plan.product.layers})
+    cogs: dict[str, Path] = {}
+    try:
+        # All of them first: a layer that is refused must not find its neighbours replaced.
+        for layer in plan.product.layers:
+            cogs[layer] = store.scratch() / f"cog-{plan.mosaic_name(layer)}"
+            _build_layer(plan, store, statuses, layer, cogs[layer])
+        files = {
+            layer: LayerFile(name=plan.mosaic_name(layer), size=cog.stat().st_size, sha256=_file_digest(cog))
+            for layer, cog in cogs.items()
+        }
+        store.write(plan.preview_name, preview(str(cogs["composite"])))
+        for layer, cog in cogs.items():
+            store.write_file(files[layer].name, cog)
+        return Mosaic(layers=files)
+    finally:
+        for cog in cogs.values():
+            cog.unlink(missing_ok=True)
 
 
-def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: str) -> LayerFile:
-    name = plan.mosaic_name(layer)
-    scratch = store.scratch()
-    image, cog = scratch / f"image-{name}", scratch / f"cog-{name}"
+def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: str, cog: Path) -> None:
+    """Make one layer's COG at ``cog``, a scratch path, and read it back whole."""
+    image = cog.with_name(f"image-{plan.mosaic_name(layer)}")
     composite = layer == "composite"
     lossy = composite and plan.product.compress == "jpeg"
     # Where no value means nodata, a gap would pass for zeros that were seen.
@@ -65,20 +80,12 @@ def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], lay
             # The source layer holds indices: their mean is no scene.
             resampling="nearest" if layer == "source" else "average",
         )
-        if found := problems(str(cog)):
-            raise ClearyearError(
-                f"The {layer} mosaic is not a valid COG: {'; '.join(found)}",
-                "a COG that reads back whole",
-                "report this",
-            )
-        if composite:
-            store.write(plan.preview_name, preview(str(cog)))
-        file = LayerFile(name=name, size=cog.stat().st_size, sha256=_file_digest(cog))
-        store.write_file(name, cog)
-        return file
     finally:
         image.unlink(missing_ok=True)
-        cog.unlink(missing_ok=True)
+    if found := problems(str(cog)):
+        raise ClearyearError(
+            f"The {layer} mosaic is not a valid COG: {'; '.join(found)}", "a COG that reads back whole", "report this"
+        )
 
 
 def _put_down(
