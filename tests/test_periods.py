@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from clearyear.errors import InputError
-from clearyear.periods import Period, parse_period, year_before
+from clearyear.periods import FREQUENCIES, Period, parse_period, periods_of, year_before
 
 
 def utc(*parts: int) -> datetime:
@@ -130,3 +130,60 @@ def test_refusal_lists_every_form() -> None:
 )
 def test_year_that_had_ended(due: datetime, label: str) -> None:
     assert year_before(due).label == label
+
+
+@pytest.mark.parametrize(
+    ("frequency", "span", "labels"),
+    [
+        ("annual", "2021--P3Y", ["2021--P1Y", "2022--P1Y", "2023--P1Y"]),
+        ("annual", "2021-06-01/2023-06-01", ["2022--P1Y"]),
+        ("annual-fy", "2021-07-01/2023-07-01", ["2021-07--P1Y", "2022-07--P1Y"]),
+        ("annual-fy", "2021--P2Y", ["2021-07--P1Y"]),
+        ("semiannual", "2023", ["2023-01--P6M", "2023-07--P6M"]),
+        ("seasonal", "2022-12--P1Y", ["2022-12--P3M", "2023-03--P3M", "2023-06--P3M", "2023-09--P3M"]),
+        ("seasonal", "2023", ["2023-03--P3M", "2023-06--P3M", "2023-09--P3M"]),
+        ("quarterly", "2023", ["2023-01--P3M", "2023-04--P3M", "2023-07--P3M", "2023-10--P3M"]),
+        ("monthly", "2023-11--P3M", ["2023-11--P1M", "2023-12--P1M", "2024-01--P1M"]),
+        ("rolling-3-months", "2023-01--P5M", ["2023-01--P3M", "2023-02--P3M", "2023-03--P3M"]),
+        ("rolling-3-years", "2019--P5Y", ["2019--P3Y", "2020--P3Y", "2021--P3Y"]),
+        ("nov-mar", "2022--P2Y", ["2022-11--P5M"]),
+        ("apr-oct", "2022--P2Y", ["2022-04--P7M", "2023-04--P7M"]),
+        ("all", "2021--P3Y", ["2021--P3Y"]),
+    ],
+)
+def test_span_cut_into_periods(frequency: str, span: str, labels: list[str]) -> None:
+    found = periods_of(parse_period(span), frequency)
+    assert [p.label for p in found] == labels
+    assert found == [parse_period(label) for label in labels]
+
+
+@pytest.mark.parametrize("frequency", [f for f in FREQUENCIES if not f.startswith("rolling")])
+def test_neighbouring_spans_share_no_period(frequency: str) -> None:
+    whole = periods_of(parse_period("2018--P4Y"), frequency)
+    if frequency == "all":
+        return
+    cut = [p for span in ("2018--P2Y", "2020--P2Y") for p in periods_of(parse_period(span), frequency)]
+    assert {p.label for p in cut} <= {p.label for p in whole}
+    assert len({p.label for p in cut}) == len(cut)
+    assert all(a.end <= b.start for a, b in zip(whole, whole[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("frequency", "span", "words"),
+    [
+        ("weekly", "2023", "one of annual, annual-fy"),
+        ("annual", "2023-06", "No whole annual period lies in 2023-06--P1M"),
+        ("nov-mar", "2023", "No whole nov-mar period"),
+        ("monthly", "all", "a span with two ends"),
+        ("monthly", "9999-12-31/9999-12-31T12:00", "No whole monthly period"),
+    ],
+)
+def test_span_that_cannot_be_cut(frequency: str, span: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        periods_of(parse_period(span), frequency)
+    assert words in str(caught.value)
+
+
+def test_earliest_and_latest_spans_end() -> None:
+    assert periods_of(parse_period("0001"), "annual")[0].label == "0001--P1Y"
+    assert len(periods_of(parse_period("9990-01-01/9999-12-31"), "annual")) == 8

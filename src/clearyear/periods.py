@@ -1,6 +1,7 @@
 """Periods: half-open spans [start, end) in UTC, written ``2023--P1Y``, ``2023-06--P1M`` or ``2023-06-01--P10D``."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,23 @@ from clearyear.errors import InputError
 _LABEL = re.compile(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?(?:--P(\d+)([YMD]))?")
 _FORMS = "a year (2023), a month (2023-06), a day (2023-06-01), one of these with a length "
 _FORMS += "(2023--P1Y, 2023-06--P3M, 2023-06-01--P10D), start/end (2023-05-01/2023-09-01, the end excluded) or all"
+
+
+_FREQUENCIES: Mapping[str, tuple[int, int, int]] = {
+    # months from one start to the next, the month (1 to 12) the first starts in, months each lasts
+    "annual": (12, 1, 12),
+    "annual-fy": (12, 7, 12),
+    "semiannual": (6, 1, 6),
+    "seasonal": (3, 12, 3),
+    "quarterly": (3, 1, 3),
+    "monthly": (1, 1, 1),
+    "rolling-3-months": (1, 1, 3),
+    "rolling-3-years": (12, 1, 36),
+    "nov-mar": (12, 11, 5),
+    "apr-oct": (12, 4, 7),
+}
+FREQUENCIES = (*_FREQUENCIES, "all")
+"""How a span may be cut into periods: the names odc-stats' users know."""
 
 
 class Period(BaseModel):
@@ -56,6 +74,47 @@ def parse_period(text: str) -> Period:
         raise InputError(f"The period {text!r} is empty", "a length of at least 1", "correct the length")
     stem = "-".join(part for part in (year, month, day) if part)
     return Period(start=start, end=end, label=f"{stem}--P{int(length or 1)}{unit}")
+
+
+def periods_of(span: Period, frequency: str) -> list[Period]:
+    """Cut a span into periods.
+
+    Args:
+        span: what is to be covered.
+        frequency: one of FREQUENCIES. Seasons begin in December, financial years (``annual-fy``) in July; the rolling
+            ones overlap.
+
+    Returns:
+        The periods that lie wholly within the span, in order of their start; ``all`` gives the span itself. Two spans
+        side by side have no period in common.
+
+    Raises:
+        InputError: the frequency is unknown, or no whole period lies in the span.
+    """
+    if frequency == "all":
+        return [span]
+    if frequency not in _FREQUENCIES:
+        raise InputError(f"The frequency {frequency!r} is unknown", f"one of {', '.join(FREQUENCIES)}", "choose one")
+    if span.label == "all":
+        raise InputError(f"All time cannot be cut into {frequency} periods", "a span with two ends", "name the years")
+    step, first, length = _FREQUENCIES[frequency]
+    found = []
+    start = datetime(max(1, span.start.year - 1), first, 1, tzinfo=UTC)
+    while start < span.end and start.year + length // 12 < datetime.max.year:
+        end = _add(start, length, "M")
+        if span.start <= start and end <= span.end:
+            whole_years = first == 1 and length % 12 == 0
+            unit = f"{length // 12}Y" if length % 12 == 0 else f"{length}M"
+            stem = f"{start.year:04}" if whole_years else f"{start.year:04}-{start.month:02}"
+            found.append(Period(start=start, end=end, label=f"{stem}--P{unit}"))
+        start = _add(start, step, "M")
+    if not found:
+        raise InputError(
+            f"No whole {frequency} period lies in {span.label}",
+            f"a span that holds one ({length} months from month {first} on)",
+            "make the span longer, or choose another frequency",
+        )
+    return found
 
 
 def year_before(moment: datetime) -> Period:
