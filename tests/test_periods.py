@@ -1,6 +1,7 @@
 """Periods as users write them: the exact span, the canonical label, and a refusal that says what would be right."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_neighbouring_spans_share_no_period(frequency: str) -> None:
     cut = [p for span in ("2018--P2Y", "2020--P2Y") for p in periods_of(parse_period(span), frequency)]
     assert {p.label for p in cut} <= {p.label for p in whole}
     assert len({p.label for p in cut}) == len(cut)
-    assert all(a.end <= b.start for a, b in zip(whole, whole[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(whole))
 
 
 @pytest.mark.parametrize(
