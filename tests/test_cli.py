@@ -119,7 +119,9 @@ def test_plan_writes_nothing_and_says_what_it_would_do(flags: tuple[str, ...], t
     assert (result.exit_code, result.stderr) == (0, "")
     assert (found["new"], found["skip"], found["recompute"], found["scenes"], found["past"]) == (12, 0, 0, 7, None)
     assert len(found["windows"]) == 12
-    assert found["windows"][3].keys() == {*("id", "width", "height", "action", "cause", "bytes_to_read", "peak_bytes")}
+    keys = {*("id", "width", "height", "action", "cause", "bytes_to_read", "peak_bytes", "pieces")}
+    assert found["windows"][3].keys() == keys
+    assert found["memory"]["workers"] == found["workers"]
     assert found["bytes_to_read"] > 0 < found["peak_bytes"]
     assert len(found["assumptions"]) == 3
     human = clearyear("plan", *flags)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clearyear.errors import InputError
+from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -106,6 +107,12 @@ class Job(BaseModel):
         ge=1,
         title="Workers",
         description="Windows computed at once in one process. Left out: one a core.",
+    )
+    memory_limit: Bytes | None = Field(
+        default=None,
+        title="Memory limit",
+        description="Of the whole container: 2GiB, 1500MB or bytes. Fewer windows at once and smaller pieces keep to "
+        "it; pixels stay the same. Left out: CLEARYEAR_MEMORY_LIMIT, else the container's own limit, else none.",
     )
     overwrite: bool = Field(
         default=False,
