@@ -33,10 +33,13 @@ def run(job_file: str | None, as_json: bool, **flags: Any) -> int:
     Finds the scenes, computes every window that is not there yet, joins them and reports. The same command again
     goes on where the last one stopped.
     """
-    from clearyear.prepare import prepare
+    from clearyear.budget import process_budget
+    from clearyear.prepare import make_plan, put_down
 
     job = read_job(job_file, flags)
-    plan = prepare(job)  # what is wrong with the input shows before Prefect starts
+    plan = make_plan(job)  # what is wrong with the input shows before Prefect starts
+    process_budget(plan, plan.windows, workers=job.workers, memory_limit=job.memory_limit)
+    put_down(plan, overwrite=job.overwrite)
     return _run_flow("median_composite", {"job": job}, plan.destination, as_json=as_json)
 
 
@@ -212,10 +215,10 @@ def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
         raise InputError("No window is named", "--id x00000_y00000", "take one that `clearyear plan` lists")
     the_plan = make_plan(job)
     chosen = the_plan.grid.window(window_id, the_plan.tile_size)
-    put_down(the_plan, overwrite=job.overwrite)
-    store = open_store(the_plan.destination)
     budget = process_budget(the_plan, [chosen], workers=1, memory_limit=job.memory_limit, prefect=False)
     budget.apply()
+    put_down(the_plan, overwrite=job.overwrite)
+    store = open_store(the_plan.destination)
     try:
         result = compute_window(the_plan, chosen, store, threads=budget.threads, window_bytes=budget.window_bytes)
         return result.model_dump(mode="json")

@@ -167,4 +167,4 @@ def _complaint(error: Any) -> str:
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if error["type"] == "missing":
         return f"{key!r} is missing"
-    return f"{key} = {error['input']!r}: {error['msg']}"
+    return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

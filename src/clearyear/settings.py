@@ -67,9 +67,10 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            wrong = (
-                f"CLEARYEAR_{'.'.join(map(str, e['loc'])).upper()} = {e['input']!r}: {e['msg']}" for e in error.errors()
-            )
+            wrong = [
+                f"CLEARYEAR_{str(e['loc'][0]).upper()} = {e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            ]
             raise InputError(
                 f"In the environment: {'; '.join(wrong)}", "values of these kinds", "correct or unset them"
             ) from error
