@@ -25,6 +25,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from common import child
+
 from clearyear.budget import BASE_BYTES, PREFECT_BYTES, process_budget
 from clearyear.job import Job
 from clearyear.plan import Plan
@@ -76,14 +78,15 @@ def window(scenes: Path, limit: int | None) -> None:
 
 def run(scenes: Path, reader: str, limit: int | None) -> dict[str, Any]:
     """A whole `clearyear run`, watched from outside."""
-    os.environ["CLEARYEAR_READER"] = reader
     plan = planned(scenes)
-    accounted = process_budget(plan, plan.windows, memory_limit=limit).peak_bytes
+    stack = plan.stack_bytes(plan.windows[0])
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(CLEARYEAR), "run", "--scenes", str(scenes), "--period", "all", "--out", f"{folder}/out"]
-        command += ["--memory-limit", str(limit)] if limit else []
+        job = ["--scenes", str(scenes), "--period", "all", "--out", f"{folder}/out"]
+        job += ["--memory-limit", str(limit)] if limit else []
         environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-        environment |= {"PREFECT_HOME": f"{folder}/prefect"}
+        environment |= {"PREFECT_HOME": f"{folder}/prefect", "CLEARYEAR_READER": reader}
+        before = child([CLEARYEAR, "plan", *job, "--json"], environment)
+        command = [str(CLEARYEAR), "run", *job]
         with (Path(folder) / "log").open("w+") as log:
             most = watched(command, environment, limit and limit - PREFECT_BYTES, log)
             if most[0]:
@@ -92,8 +95,8 @@ def run(scenes: Path, reader: str, limit: int | None) -> dict[str, Any]:
         (mosaic,) = Path(folder).glob("out/*/*/*all.tif")
         pixels = hashlib.sha256(mosaic.read_bytes()).hexdigest()
     return {
-        "stack": plan.stack_bytes(plan.windows[0]),
-        "accounted": accounted,
+        "stack": stack,
+        "accounted": before["peak_bytes"],
         "measured": most[1],
         "each": most[2],
         "pixels": pixels,

@@ -9,6 +9,7 @@ import pytest
 from affine import Affine
 from conftest import write_scene
 
+from clearyear import gdal
 from clearyear.errors import InputError, ReadError
 from clearyear.job import Job
 from clearyear.periods import parse_period
@@ -240,7 +241,7 @@ def test_headers_are_read_once_a_process_and_again_when_a_file_changes(
 ) -> None:
     """Command line and flow both plan: the second time nothing is opened."""
     opened: list[str] = []
-    genuine = headers.open_raster
+    genuine = gdal.open_raster
 
     def counted(uri: str) -> Any:
         opened.append(uri)
