@@ -37,4 +37,4 @@ def median_composite(job: Job) -> State[Any]:
     """
     refuse_relative(job.out)
     plan = prepare(job, due=flow_run.scheduled_start_time)
-    return carry_out(plan, workers=job.workers)
+    return carry_out(plan, workers=job.workers, memory_limit=job.memory_limit)

@@ -10,6 +10,7 @@ from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from clearyear.budget import Budget, process_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
@@ -18,7 +19,6 @@ from clearyear.prepare import check_scenes
 from clearyear.progress import report_progress
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
-from clearyear.settings import Settings
 from clearyear.stores import Store, open_store, split_uri
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
@@ -40,16 +40,18 @@ def refuse_relative(out: str) -> None:
         )
 
 
-def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
+def carry_out(plan: Plan, *, workers: int | None, memory_limit: int | None = None) -> State[Any]:
     """Compute what of the plan is not there, join it, say what came of it."""
     store = open_store(plan.destination)
     statuses = check_plan(plan, store)
     pending = [s.id for s in statuses if not s.is_done]
     get_run_logger().info("%d of %d windows are there already", len(statuses) - len(pending), len(statuses))
     if pending:
+        windows = [plan.grid.window(window_id, plan.tile_size) for window_id in pending]
+        budget = process_budget(plan, windows, workers=workers, memory_limit=memory_limit)
         check_scenes(plan)
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
-        failures = map_windows(plan, pending, workers=workers or Settings().workers)
+        failures = map_windows(plan, pending, budget)
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     mosaic, problem = join(plan, store, statuses)
     report = conclude(plan, store, statuses, mosaic, problem=problem)
@@ -57,8 +59,8 @@ def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
     return final_state(report)
 
 
-def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[str, str]:
-    """Map the window-median task over windows, ``workers`` at once.
+def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget) -> dict[str, str]:
+    """Map the window-median task over windows, as many at once and each as large as the budget says.
 
     Returns:
         Window id → why it failed, for those that did. That the others are well is for the destination to show.
@@ -67,7 +69,8 @@ def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[
     progress = Progress(len(window_ids))
     report_progress("windows", 0, len(window_ids))
     failures = {}
-    pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
+    budget.apply()
+    pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=budget.workers)
     with pool as runner:
         futures = runner.map(
             # These windows' tiles are not there as they should be, so a cached record of them is no good.
@@ -77,7 +80,8 @@ def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[
                 "plan_digest": unmapped(plan.digest),
                 "window_id": list(window_ids),
                 "fingerprint": fingerprints,
-                "threads": unmapped(max(1, Settings().workers // min(workers, len(window_ids)))),
+                "threads": unmapped(budget.threads),
+                "window_bytes": unmapped(budget.window_bytes),
             },
         )
         names = dict(zip(futures, window_ids, strict=True))

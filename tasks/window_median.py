@@ -68,10 +68,16 @@ def _name() -> str:
     result_serializer="json",
 )
 def window_median(
-    destination: str, plan_digest: str, window_id: str, fingerprint: str, threads: int = 1
+    destination: str,
+    plan_digest: str,
+    window_id: str,
+    fingerprint: str,
+    threads: int = 1,
+    window_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Compute one window of the plan lying at ``destination``; its tiles go there too."""
     del fingerprint  # the cache key is made of it; the plan knows it too
     plan = known_plan(destination, plan_digest)
     window = plan.grid.window(window_id, plan.tile_size)
-    return compute_window(plan, window, open_store(destination), threads=threads).model_dump(mode="json")
+    store = open_store(destination)
+    return compute_window(plan, window, store, threads=threads, window_bytes=window_bytes).model_dump(mode="json")

@@ -12,11 +12,11 @@ CORE = ROOT / "src" / "clearyear"
 
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"", "errors", "settings", "progress", "stores"},  # stores is the I/O that even manifests need
+    {"", "errors", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
     {"plan", "memory", "job", "gdal", "tiff", "scenes"},
     {"cog", "direct", "read", "demo"},
-    {"window", "completeness"},
+    {"window", "completeness", "budget"},
     {"pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
     {"publish", "estimate", "payload"},

@@ -123,6 +123,8 @@ def test_several_wrong_values_at_once(refused: Refused, job_file: Callable[..., 
         ("--product", "my/product", "product = 'my/product': "),
         ("--max-failed-reads", "-1", "max_failed_reads = -1: "),
         ("--min-completeness", "1.5", "min_completeness = 1.5: Input should be less than or equal to 1"),
+        ("--memory-limit", "lots", "memory_limit = 'lots': a size is 2GiB, 1500MB or a number of bytes"),
+        ("--memory-limit", "100MB", "100 MB of memory (memory_limit) cannot hold one row of one block of all 7 scenes"),
         ("--out", "", "out = '': String should have at least 1 character"),
         ("--scenes", "", "scenes = '': String should have at least 1 character"),
         ("--out", "ftp://host/a", "The address 'ftp://host/a"),
@@ -133,6 +135,32 @@ def test_several_wrong_values_at_once(refused: Refused, job_file: Callable[..., 
 @pytest.mark.parametrize("verb", ["run", "plan"])
 def test_a_wrong_value(refused: Refused, flags: tuple[str, ...], verb: str, option: str, value: str, says: str) -> None:
     refused(verb, *flags, option, value, says=(says,))
+
+
+def test_a_memory_limit_no_window_fits(
+    refused: Refused, flags: tuple[str, ...], scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = ("cannot hold one row of one block of all 7 scenes", "at least 5", "more memory")
+    refused("window", *flags, "--id", "x00000_y00000", "--memory-limit", "300MB", says=says)
+    monkeypatch.setenv("CLEARYEAR_MEMORY_LIMIT", "300MB")
+    refused("window", *flags, "--id", "x00000_y00000", says=("300 MB of memory (CLEARYEAR_MEMORY_LIMIT) ", *says))
+    payload = tmp_path / "payload.json"
+    datasets = [str(path) for path in sorted(scenes.glob("*.tif"))]
+    destination = str(tmp_path / "w.tif")
+    payload.write_text(json.dumps({"datasets": datasets, "window": [0, 0, 9, 9], "destination": destination}))
+    refused("window", payload, says=("300 MB of memory (CLEARYEAR_MEMORY_LIMIT) ", *says))
+
+
+def test_a_memory_limit_in_the_environment_that_is_none(
+    refused: Refused, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARYEAR_MEMORY_LIMIT", "plenty")
+    refused("run", *flags, says=("CLEARYEAR_MEMORY_LIMIT = 'plenty'", "2GiB, 1500MB or a number of bytes"))
+
+
+def test_a_repairs_memory_limit(refused: Refused, scenes: Path, tmp_path: Path) -> None:
+    finished(scenes, tmp_path / "out")
+    refused("repair", tmp_path / "out", "--memory-limit", "lots", says=("'lots' is no size", "2GiB, 1500MB"))
 
 
 @pytest.mark.parametrize(

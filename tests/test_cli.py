@@ -22,7 +22,7 @@ from oracle import luminance_median, read_all
 from PIL import Image
 from runs import finished
 
-from clearyear import console
+from clearyear import console, window
 from clearyear.cli import main
 from clearyear.demo import make_scenes
 from clearyear.job import Job
@@ -119,7 +119,9 @@ def test_plan_writes_nothing_and_says_what_it_would_do(flags: tuple[str, ...], t
     assert (result.exit_code, result.stderr) == (0, "")
     assert (found["new"], found["skip"], found["recompute"], found["scenes"], found["past"]) == (12, 0, 0, 7, None)
     assert len(found["windows"]) == 12
-    assert found["windows"][3].keys() == {*("id", "width", "height", "action", "cause", "bytes_to_read", "peak_bytes")}
+    keys = {*("id", "width", "height", "action", "cause", "bytes_to_read", "peak_bytes", "pieces")}
+    assert found["windows"][3].keys() == keys
+    assert found["memory"]["workers"] == found["workers"]
     assert found["bytes_to_read"] > 0 < found["peak_bytes"]
     assert len(found["assumptions"]) == 3
     human = clearyear("plan", *flags)
@@ -169,6 +171,23 @@ def test_window_computes_one_and_only_one(flags: tuple[str, ...], scenes: Path, 
     assert sorted(p.name for p in folder.iterdir()) == ["plan.json", "tiles", "windows.csv", "windows.geojson"]
     human = clearyear("window", *flags, "--id", "x00032_y00016")
     assert human.stdout == f"x00032_y00016: ok, {found['valid_share']:.1%} of its pixels seen\n"
+
+
+def test_window_takes_all_cores_and_keeps_to_the_limit(
+    flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    genuine = window.compute_window
+
+    def watched(*arguments: Any, **share: Any) -> Any:
+        given.append(share)
+        return genuine(*arguments, **share)
+
+    monkeypatch.setattr(window, "compute_window", watched)
+    monkeypatch.setenv("CLEARYEAR_WORKERS", "3")
+    assert clearyear("window", *flags, "--id", "x00016_y00032", "--memory-limit", "1GiB").exit_code == 0
+    assert given[0]["threads"] == 3
+    assert 0 < given[0]["window_bytes"] < 1 << 30
 
 
 def test_window_takes_a_payload(scenes: Path, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 from conftest import write_scene
 from runs import finished, plan_of
 
-from clearyear.errors import WindowError
+from clearyear.budget import BASE_BYTES, PREFECT_BYTES
+from clearyear.errors import InputError, WindowError
 from clearyear.estimate import Estimate, PastRun, estimate
+from clearyear.gdal import cache_bytes
 from clearyear.job import Job
 from clearyear.memory import peak_bytes
 from clearyear.plan import Plan
@@ -20,7 +22,9 @@ from clearyear.window import compute_window
 @pytest.fixture(autouse=True)
 def plain_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures that this file's sums are made with, whatever the machine's or tomorrow's defaults."""
-    monkeypatch.delenv("CLEARYEAR_WORKERS", raising=False)
+    monkeypatch.setenv("CLEARYEAR_WORKERS", "2")
+    monkeypatch.setenv("CLEARYEAR_MEMORY_LIMIT", "64GiB")
+    monkeypatch.setattr("clearyear.limits.cgroup_limit", lambda root: None)
     monkeypatch.setenv("CLEARYEAR_DECODE_MB_PER_S", "250")
     monkeypatch.setenv("CLEARYEAR_VCPU_SECOND_USD", "0.000018")
     monkeypatch.setenv("CLEARYEAR_GIB_SECOND_USD", "0.000002")
@@ -156,8 +160,9 @@ def test_windows_along_the_blocks_read_every_byte_once() -> None:
     assert found.seconds == round(6 * 10980**2 / 250e6 / 3, 1)
 
 
-def test_windows_across_the_blocks_read_more_and_say_so() -> None:
-    found = estimate(big(1000), workers=1)
+def test_windows_across_the_blocks_read_more_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARYEAR_WORKERS", "1")
+    found = estimate(big(1000))
     # Columns 1000..1999 touch the blocks from 512 to 2047.
     assert found.windows[1].bytes_to_read == pytest.approx(120_000_000 * 1024 * 1536 / 10980**2, abs=2)
     assert found.bytes_to_read > 1.5 * 120_000_000
@@ -177,10 +182,33 @@ def test_peak_memory_is_that_of_the_largest_window_for_each_that_runs() -> None:
     plan = big(1024)
     one = peak_bytes(plan, plan.windows[0])
     assert one > plan.stack_bytes(plan.windows[0]) == 2 * 3 * 1024**2
-    assert [estimate(plan, workers=n).peak_bytes for n in (1, 4)] == [one, 4 * one]
-    assert {w.peak_bytes for w in estimate(plan).windows} == {
+    found = [estimate(plan, workers=n) for n in (2, 4)]
+    assert [f.peak_bytes - f.memory.beside_bytes for f in found] == [2 * one, 4 * one]
+    assert {w.peak_bytes for w in found[0].windows} == {
         peak_bytes(plan, w) for w in (plan.windows[0], plan.windows[10], plan.windows[-1])
     }
+
+
+def test_a_limit_changes_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that windows of two scenes keep to only one at a time and in smaller pieces."""
+    plan = big(8192)
+    free = estimate(plan)
+    tight = estimate(plan, memory_limit=free.memory.beside_bytes + free.windows[0].peak_bytes - 150_000_000)
+    assert (free.workers, free.memory.threads, free.windows[0].pieces) == (2, 1, 3)
+    assert (tight.workers, tight.memory.threads) == (1, 2)
+    assert tight.windows[0].pieces > 3
+    assert tight.peak_bytes <= (tight.memory.limit or 0)
+    assert f"({tight.memory.limit_origin})" in tight.table()
+    assert tight.memory.limit_origin == "memory_limit"
+    assert tight.bytes_to_read == free.bytes_to_read
+    monkeypatch.delenv("CLEARYEAR_MEMORY_LIMIT")
+    assert "limit        none (--memory-limit sets one)\n" in estimate(plan).table()
+
+
+def test_a_limit_that_cannot_be_kept_says_what_could() -> None:
+    with pytest.raises(InputError, match="cannot hold one row of one block of all 2 scenes") as refused:
+        estimate(big(1024), memory_limit=10_000_000)
+    assert "at least 8" in refused.value.wanted
 
 
 def test_no_more_workers_than_windows(job: Job) -> None:
@@ -221,12 +249,17 @@ def test_table() -> None:
     assert lines[3] == "to do        121 new, 0 recompute, 0 skip"
     assert lines[4] == "to read      about 120 MB"
     peak = 2 * peak_bytes(plan, plan.windows[0]) / 1e6
-    assert lines[5] == f"peak memory  {peak:.1f} MB for 2 at once, beside about 500 MB for Python"
-    assert lines[6] == "time         about 1 s here"
-    assert lines[7].startswith("Cloud Run    about 0.0001 USD")
-    assert lines[8] == "assuming     250 MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)"
+    beside = BASE_BYTES + PREFECT_BYTES + cache_bytes() + 16 * 2 * 22 * 22
+    assert lines[5] == (
+        f"peak memory  {peak + beside / 1e6:.0f} MB: {peak:.1f} MB for 2 windows at once, "
+        f"{beside / 1e6:.0f} MB beside for Python, Prefect and GDAL"
+    )
+    assert lines[6] == "limit        68.7 GB (CLEARYEAR_MEMORY_LIMIT)"
+    assert lines[7] == "time         about 1 s here"
+    assert lines[8].startswith("Cloud Run    about 0.0001 USD")
+    assert lines[9] == "assuming     250 MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)"
     table = [line.split() for line in lines[lines.index("") + 1 :]]
-    assert table[0] == ["window", "size", "action", "to", "read", "memory"]
+    assert table[0] == ["window", "size", "action", "to", "read", "memory", "pieces"]
     assert table[1][:3] == ["x00000_y00000", "1024×1024", "new"]
     assert table[-1][:3] == ["x10240_y10240", "740×740", "new"]
     assert len(table) == 122

@@ -122,6 +122,7 @@ PIXELS_CHANGE = {
     "the grid's height": {"grid__height": 41},
 }
 FILES_CHANGE = {
+    "the period": {"period": parse_period("2023-01")},
     "the tile size": {"tile_size": 48},
     "the product's name": {"product__name": "other"},
     "the mosaic's compression": {"product__compress": "lzw"},
@@ -130,7 +131,6 @@ NOTHING_CHANGES = {
     "the destination": {"destination": "gs://elsewhere/x"},
     "failed reads allowed": {"max_failed_reads": 3},
     "completeness asked for": {"min_completeness": 0.5},
-    "a window's memory": {"window_bytes": 10_000_000},
     "who made it": {"created_by": "clearyear 99"},
     "the scenes' blocks": {"grid__block": (512, 512)},
     "a scene's size": {"scenes": (scene(1, size=7), *SCENES[1:])},

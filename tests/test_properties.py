@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from clearyear.completeness import Status, check_plan
 from clearyear.grid import Grid
 from clearyear.job import Job
+from clearyear.memory import least_bytes, peak_bytes
 from clearyear.mosaic import build_mosaic
 from clearyear.periods import parse_period
 from clearyear.plan import Plan
@@ -50,11 +51,14 @@ def plan_of(folder: Path, tile_size: int = 1024, **job: Any) -> Plan:
     return make_plan(Job.model_validate(values | job)).model_copy(update={"tile_size": tile_size})
 
 
-def reduced(plan: Plan) -> dict[str, NDArray[Any]]:
-    """All windows put together."""
+def reduced(plan: Plan, memory: float = 1.0) -> dict[str, NDArray[Any]]:
+    """All windows put together, each with a share of its memory between the least (0) and what it likes (1)."""
     whole: dict[str, NDArray[Any]] = {}
     for window in plan.windows:
-        layers, _, failed = reduce_window(plan, window)
+        least = least_bytes(plan, window)
+        window_bytes = least + round(memory * (peak_bytes(plan, window) - least))
+        assert peak_bytes(plan, window, window_bytes) <= window_bytes
+        layers, _, failed = reduce_window(plan, window, window_bytes=window_bytes)
         assert layers is not None
         assert failed == []
         for name, array in layers.items():
@@ -86,17 +90,14 @@ def test_windows_cover_the_grid_exactly_once(width: int, height: int, tile_size:
 
 
 @few
-@given(
-    seed=SEEDS, n=st.integers(1, 6), width=SIDES, height=SIDES, tile_size=st.integers(7, 45), limit=st.integers(0, 4)
-)
+@given(seed=SEEDS, n=st.integers(1, 6), width=SIDES, height=SIDES, tile_size=st.integers(7, 45), memory=st.floats(0, 1))
 def test_luminance_equals_the_oracle_whatever_the_windows(
-    seed: int, n: int, width: int, height: int, tile_size: int, limit: int
+    seed: int, n: int, width: int, height: int, tile_size: int, memory: float
 ) -> None:
     stack = random_pixels(np.random.default_rng(seed), (n, 3, height, width))
     with folder_of(stack) as folder:
         plan = plan_of(folder, tile_size, layers=["count", "source"])
-        tight = plan.model_copy(update={"window_bytes": n * 3 * 16 * 10**limit})
-        layers = reduced(tight)
+        layers = reduced(plan, memory)
     composite, count, source = oracle.luminance_median(stack)
     assert same(layers, {"composite": composite, "count": count[None], "source": source[None]})
 
@@ -107,14 +108,15 @@ def test_luminance_equals_the_oracle_whatever_the_windows(
     dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
     shape=st.tuples(st.integers(1, 6), st.integers(1, 5), SIDES, SIDES),
     tile_size=st.integers(7, 45),
+    memory=st.floats(0, 1),
 )
 def test_band_median_equals_the_oracle_whatever_bands_and_windows(
-    seed: int, dtype: str, shape: tuple[int, ...], tile_size: int
+    seed: int, dtype: str, shape: tuple[int, ...], tile_size: int, memory: float
 ) -> None:
     low = -4 if dtype in ("int16", "float32") else 0
     stack = np.random.default_rng(seed).integers(low, 9, shape).astype(dtype)
     with folder_of(stack, nodata=3) as folder:
-        layers = reduced(plan_of(folder, tile_size, reducer="band-median"))
+        layers = reduced(plan_of(folder, tile_size, reducer="band-median"), memory)
     valid = stack != 3
     expected = {"composite": oracle.band_median(stack, valid, 3), "count": valid.sum(axis=0).astype(np.uint16)}
     assert same(layers, expected)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clearyear.errors import StoreError, WindowError
 from clearyear.grid import Window
 from clearyear.job import Job
-from clearyear.memory import pieces
+from clearyear.memory import least_bytes, peak_bytes, pieces
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
 from clearyear.read import read_stack
@@ -284,16 +284,18 @@ def test_scene_that_fails_in_one_piece_is_left_out_of_all(scenes: Path, tmp_path
     files = sorted(scenes.glob("*.tif"))
     poison(files[2])
     poison(files[4], "3_2")
-    plan = plan_of(scenes, tmp_path / "out", max_failed_reads=2).model_copy(update={"window_bytes": 7 * 3 * 16 * 16})
-    assert len(pieces(plan, WHOLE)) == 12
+    plan = plan_of(scenes, tmp_path / "out", max_failed_reads=2)
+    one_block = Window(col_off=0, row_off=0, width=16, height=16)
+    tight = least_bytes(plan, WHOLE) + peak_bytes(plan, one_block) - least_bytes(plan, one_block)
+    assert len(pieces(plan, WHOLE, tight)) == 12
     left = [0, 1, 3, 5, 6]
     composite, count, source = oracle.luminance_median(oracle.read_all(paths(plan, left)))
-    layers, used, failed = reduce_window(plan, WHOLE)
+    layers, used, failed = reduce_window(plan, WHOLE, window_bytes=tight)
     assert layers
     assert (used, [f.scene for f in failed]) == (5, [files[2].stem, files[4].stem])
     assert np.array_equal(layers["composite"], composite)
     assert np.array_equal(layers["count"][0], count)
     assert np.array_equal(layers["source"][0], np.where(source < 0, -1, np.array(left)[source]))
-    layers, _, failed = reduce_window(plan.model_copy(update={"max_failed_reads": 1}), WHOLE)
+    layers, _, failed = reduce_window(plan.model_copy(update={"max_failed_reads": 1}), WHOLE, window_bytes=tight)
     assert layers is None
     assert [f.scene for f in failed] == [files[2].stem, files[4].stem]

@@ -9,11 +9,12 @@ import pytest
 from affine import Affine
 from conftest import write_scene
 
+from clearyear import gdal
 from clearyear.errors import InputError, ReadError
 from clearyear.job import Job
 from clearyear.periods import parse_period
 from clearyear.prepare import check_scenes, make_plan
-from clearyear.scenes import changed_scenes, find_scenes
+from clearyear.scenes import changed_scenes, find_scenes, headers
 from clearyear.scenes.headers import Header, common_header, read_header
 
 Year = Callable[..., Path]
@@ -233,3 +234,26 @@ def test_scenes_a_reducer_cannot_use(tmp_path: Path, pixels: Any, job: dict[str,
     write_scene(tmp_path / "a_20230101.tif", pixels)
     with pytest.raises(InputError, match=words):
         make_plan(Job(scenes=str(tmp_path), period="2023", out="unused", **job))
+
+
+def test_headers_are_read_once_a_process_and_again_when_a_file_changes(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Command line and flow both plan: the second time nothing is opened."""
+    opened: list[str] = []
+    genuine = gdal.open_raster
+
+    def counted(uri: str) -> Any:
+        opened.append(uri)
+        return genuine(uri)
+
+    monkeypatch.setattr(headers, "open_raster", counted)
+    job = Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"))
+    first = make_plan(job)
+    assert sorted(opened) == [scene.uri for scene in sorted(first.scenes, key=lambda s: s.uri)]
+    assert make_plan(job) == first
+    assert len(opened) == 7
+    path = Path(first.scenes[2].uri)
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert make_plan(job).scenes[2].version != first.scenes[2].version
+    assert opened[7:] == [str(path)]

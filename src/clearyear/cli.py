@@ -33,10 +33,13 @@ def run(job_file: str | None, as_json: bool, **flags: Any) -> int:
     Finds the scenes, computes every window that is not there yet, joins them and reports. The same command again
     goes on where the last one stopped.
     """
-    from clearyear.prepare import prepare
+    from clearyear.budget import process_budget
+    from clearyear.prepare import make_plan, put_down
 
     job = read_job(job_file, flags)
-    plan = prepare(job)  # what is wrong with the input shows before Prefect starts
+    plan = make_plan(job)  # what is wrong with the input shows before Prefect starts
+    process_budget(plan, plan.windows, workers=job.workers, memory_limit=job.memory_limit)
+    put_down(plan, overwrite=job.overwrite)
     return _run_flow("median_composite", {"job": job}, plan.destination, as_json=as_json)
 
 
@@ -81,7 +84,7 @@ def plan(job_file: str | None, as_json: bool, **flags: Any) -> int:
     from clearyear.prepare import make_plan
 
     job = read_job(job_file, flags)
-    found = estimate(make_plan(job), workers=job.workers)
+    found = estimate(make_plan(job), workers=job.workers, memory_limit=job.memory_limit)
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:
@@ -132,16 +135,19 @@ def report(out: str, allow_missing: bool, as_json: bool) -> int:
 @click.argument("out")
 @click.option("--workers", type=click.IntRange(min=1), help="Windows computed at once.  [default: one a core]")
 @click.option("--allow-missing", is_flag=True, help="Publish even an incomplete mosaic.")
+@click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]")
 @verb
-def repair(out: str, workers: int | None, allow_missing: bool, as_json: bool) -> int:
+def repair(out: str, workers: int | None, allow_missing: bool, memory_limit: str | None, as_json: bool) -> int:
     """Compute what at OUT is not there, then join.
 
     Only what is missing, invalid or stale is computed again; then the mosaic and the report follow.
     """
     from clearyear.prepare import find_plan
+    from clearyear.settings import parse_size
 
+    limit = parse_size(memory_limit) if memory_limit is not None else None
     destination = find_plan(out).destination
-    arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing}
+    arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing, "memory_limit": limit}
     return _run_flow("repair", arguments, destination, as_json=as_json)
 
 
@@ -200,6 +206,7 @@ def validate(source: str, as_json: bool) -> int:
 
 
 def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
+    from clearyear.budget import process_budget
     from clearyear.prepare import make_plan, put_down
     from clearyear.stores import open_store
     from clearyear.window import compute_window
@@ -208,10 +215,13 @@ def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
         raise InputError("No window is named", "--id x00000_y00000", "take one that `clearyear plan` lists")
     the_plan = make_plan(job)
     chosen = the_plan.grid.window(window_id, the_plan.tile_size)
+    budget = process_budget(the_plan, [chosen], workers=1, memory_limit=job.memory_limit, prefect=False)
+    budget.apply()
     put_down(the_plan, overwrite=job.overwrite)
     store = open_store(the_plan.destination)
     try:
-        return compute_window(the_plan, chosen, store).model_dump(mode="json")
+        result = compute_window(the_plan, chosen, store, threads=budget.threads, window_bytes=budget.window_bytes)
+        return result.model_dump(mode="json")
     finally:
         store.sweep()
 

@@ -5,10 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from clearyear.budget import Budget, process_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import InputError
 from clearyear.grid import Window
-from clearyear.memory import peak_bytes
+from clearyear.limits import bytes_text
+from clearyear.memory import peak_bytes, pieces
 from clearyear.plan import Plan
 from clearyear.prepare import PLAN, plan_at
 from clearyear.publish import published
@@ -43,6 +45,8 @@ class WindowEstimate(BaseModel):
     bytes_to_read: int
     """About how many stored bytes; a block the window cuts is read whole."""
     peak_bytes: int
+    pieces: int
+    """It is read and reduced in."""
 
 
 class PastRun(BaseModel):
@@ -87,9 +91,11 @@ class Estimate(BaseModel):
     """What an earlier run of the same plan has done; None if there was none."""
     bytes_to_read: int
     peak_bytes: int
-    """Of one process with its workers, beside Python itself (about 0.5 GiB)."""
+    """Of the whole container: all windows at once, Python, Prefect and GDAL beside them; 0 with nothing to do."""
+    memory: Budget
+    """What the limit leaves: windows at once, threads and bytes for each."""
     workers: int
-    """Windows at once: no more than there are to compute."""
+    """Windows at once: no more than there are to compute, and than fit the limit."""
     seconds: float
     """Wall clock on this machine, if the assumptions hold."""
     cloud_run_usd: float
@@ -107,34 +113,49 @@ class Estimate(BaseModel):
         ]
         if self.new or self.recompute:
             lines += [
-                f"to read      about {_size(self.bytes_to_read)}",
-                f"peak memory  {_size(self.peak_bytes)} for {self.workers} at once, beside about 500 MB for Python",
+                f"to read      about {bytes_text(self.bytes_to_read)}",
+                f"peak memory  {bytes_text(self.peak_bytes)}: {self._at_once()}, "
+                f"{bytes_text(self.memory.beside_bytes)} beside for Python, Prefect and GDAL",
+                f"limit        {self._limit()}",
                 f"time         about {_duration(self.seconds)} here",
                 f"Cloud Run    about {self.cloud_run_usd:,.4f} USD",
                 "assuming     " + "\n             ".join(self.assumptions),
             ]
         lines += [*(f"warning      {w}" for w in self.warnings), ""]
-        lines.append(f"{'window':<16}{'size':>12}  {'action':<10}{'to read':>10}{'memory':>10}")
+        lines.append(f"{'window':<16}{'size':>12}  {'action':<10}{'to read':>10}{'memory':>10}{'pieces':>8}")
         for w in self.windows:
             size = f"{w.width}×{w.height}"
-            figures = f"{_size(w.bytes_to_read):>10}{_size(w.peak_bytes):>10}"
+            figures = f"{bytes_text(w.bytes_to_read):>10}{bytes_text(w.peak_bytes):>10}{w.pieces:>8}"
             lines.append(f"{w.id:<16}{size:>12}  {w.action:<10}{figures}  {w.cause}".rstrip())
         return "\n".join(lines)
 
+    def _at_once(self) -> str:
+        windows = f"{self.workers} window{'s' if self.workers > 1 else ''} at once"
+        return f"{bytes_text(self.peak_bytes - self.memory.beside_bytes)} for {windows}"
 
-def estimate(plan: Plan, *, workers: int | None = None) -> Estimate:
+    def _limit(self) -> str:
+        limit = self.memory.limit
+        return f"{bytes_text(limit)} ({self.memory.limit_origin})" if limit else "none (--memory-limit sets one)"
+
+
+def estimate(plan: Plan, *, workers: int | None = None, memory_limit: int | None = None) -> Estimate:
     """What running ``plan`` now would do and take.
 
     Args:
         plan: as made from the job; what lies at its destination decides what is skipped.
         workers: windows at once; the machine's setting if None.
+        memory_limit: the job's, in bytes; the environment's or the container's if None.
+
+    Raises:
+        InputError: the limit cannot be kept.
     """
     settings = Settings()
     store = open_store(plan.destination)
     statuses = check_plan(plan, store)
-    windows = [_window(plan, w, s) for w, s in zip(plan.windows, statuses, strict=True)]
+    pending = [w for w, s in zip(plan.windows, statuses, strict=True) if not s.is_done]
+    memory = process_budget(plan, pending, workers=workers, memory_limit=memory_limit)
+    windows = [_window(plan, w, s, memory) for w, s in zip(plan.windows, statuses, strict=True)]
     todo = [(w, e) for w, e in zip(plan.windows, windows, strict=True) if e.action != "skip"]
-    at_once = min(workers or settings.workers, max(1, len(todo)))
     decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
     core_seconds = decoded / (settings.decode_mb_per_s * _MB)
     largest = max((e.peak_bytes for _, e in todo), default=0)
@@ -153,9 +174,10 @@ def estimate(plan: Plan, *, workers: int | None = None) -> Estimate:
         recompute=sum(e.action == "recompute" for e in windows),
         past=past,
         bytes_to_read=sum(e.bytes_to_read for _, e in todo),
-        peak_bytes=largest * at_once,
-        workers=at_once,
-        seconds=round(core_seconds / at_once, 1),
+        peak_bytes=memory.peak_bytes if todo else 0,
+        memory=memory,
+        workers=memory.workers,
+        seconds=round(core_seconds / (memory.workers * memory.threads), 1),
         cloud_run_usd=round(core_seconds / _CLOUD_RUN_VCPU * rate, 6),
         assumptions=[
             f"{settings.decode_mb_per_s:g} MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)",
@@ -168,7 +190,7 @@ def estimate(plan: Plan, *, workers: int | None = None) -> Estimate:
     )
 
 
-def _window(plan: Plan, window: Window, status: WindowStatus) -> WindowEstimate:
+def _window(plan: Plan, window: Window, status: WindowStatus, memory: Budget) -> WindowEstimate:
     return WindowEstimate(
         id=window.id,
         width=window.width,
@@ -176,7 +198,8 @@ def _window(plan: Plan, window: Window, status: WindowStatus) -> WindowEstimate:
         action=_ACTIONS[status.status],
         cause="" if status.is_done else status.cause,
         bytes_to_read=round(plan.read_bytes(window) * _touched(plan, window) / window.n_pixels),
-        peak_bytes=peak_bytes(plan, window),
+        peak_bytes=peak_bytes(plan, window, memory.window_bytes, threads=memory.threads),
+        pieces=len(pieces(plan, window, memory.window_bytes, threads=memory.threads)),
     )
 
 
@@ -221,14 +244,6 @@ def _cut_blocks(plan: Plan) -> list[str]:
         f"windows of {plan.tile_size} px cut the scenes' blocks of {width}×{height} px, which are then read "
         f"more than once; {good} px would not"
     ]
-
-
-def _size(n: int) -> str:
-    """Bytes with three digits or so."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if n >= factor:
-            return f"{n / factor:,.1f} {unit}" if n < 100 * factor else f"{n / factor:,.0f} {unit}"
-    return f"{n} B"
 
 
 def _duration(seconds: float) -> str:

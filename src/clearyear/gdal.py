@@ -1,7 +1,6 @@
 """How we use GDAL: its options, which drivers may open a scene, and what its errors mean."""
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -49,10 +48,11 @@ DRIVER = "GTiff"
 _PERMANENT_HTTP = ("HTTP response code: 401", "HTTP response code: 403", "HTTP response code: 404", "does not exist")
 
 
-_MOST_IDLE = 400
+MOST_IDLE = 400
 """Datasets kept open between reads; each holds a file descriptor, and 1,024 of these are usual."""
 
-_idle: OrderedDict[tuple[str, str], list[DatasetReader]] = OrderedDict()
+_most_idle = MOST_IDLE
+_idle: dict[tuple[str, str], list[DatasetReader]] = {}
 _idle_lock = Lock()
 
 
@@ -84,6 +84,25 @@ def borrow_raster(uri: str, version: str) -> Iterator[DatasetReader]:
         _give_back((uri, version), dataset)
 
 
+def keep_open(most: int) -> None:
+    """Keep at most that many datasets open between reads, and begin with none: each holds a block and its bytes."""
+    global _most_idle  # as GDAL's memory is the process's
+    with _idle_lock:
+        _most_idle = most
+        waiting = [dataset for datasets in _idle.values() for dataset in datasets]
+        _idle.clear()
+    for dataset in waiting:
+        dataset.close()
+
+
+def cache_bytes() -> int:
+    """The most GDAL's block cache takes, as GDAL understands GDAL_CACHEMAX: a share of the memory, MB or bytes."""
+    text = os.environ["GDAL_CACHEMAX"].strip()
+    if text.endswith("%"):
+        return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * float(text[:-1]) / 100)
+    return int(text) << 20 if int(text) < 100_000 else int(text)
+
+
 def _take(key: tuple[str, str]) -> DatasetReader | None:
     with _idle_lock:
         waiting = _idle.get(key)
@@ -91,14 +110,17 @@ def _take(key: tuple[str, str]) -> DatasetReader | None:
 
 
 def _give_back(key: tuple[str, str], dataset: DatasetReader) -> None:
-    """Keep it for the next; beyond ``_MOST_IDLE`` those of the scene unused for longest are closed."""
+    """Keep it for the next, if there is room.
+
+    Those that are kept stay: scenes are read round and round, and if the newcomer took the place of the one unused for
+    longest, that one would be the next to be asked for.
+    """
     with _idle_lock:
-        _idle.setdefault(key, []).append(dataset)
-        _idle.move_to_end(key)
-        too_many = sum(map(len, _idle.values())) > _MOST_IDLE
-        stale = _idle.popitem(last=False)[1] if too_many else []
-    for old in stale:
-        old.close()
+        room = sum(map(len, _idle.values())) < _most_idle
+        if room:
+            _idle.setdefault(key, []).append(dataset)
+    if not room:
+        dataset.close()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clearyear.errors import InputError
+from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -107,6 +108,12 @@ class Job(BaseModel):
         title="Workers",
         description="Windows computed at once in one process. Left out: one a core.",
     )
+    memory_limit: Bytes | None = Field(
+        default=None,
+        title="Memory limit",
+        description="Of the whole container: 2GiB, 1500MB or bytes. Fewer windows at once and smaller pieces keep to "
+        "it; pixels stay the same. Left out: CLEARYEAR_MEMORY_LIMIT, else the container's own limit, else none.",
+    )
     overwrite: bool = Field(
         default=False,
         title="Replace another plan",
@@ -160,4 +167,4 @@ def _complaint(error: Any) -> str:
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if error["type"] == "missing":
         return f"{key!r} is missing"
-    return f"{key} = {error['input']!r}: {error['msg']}"
+    return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

@@ -5,6 +5,7 @@ fits the limit, so that no block is read twice; only a stack too tall for that i
 in strips small enough for the processor's cache. None of this changes a pixel.
 """
 
+import math
 from itertools import pairwise
 
 from clearyear.grid import Window
@@ -17,14 +18,20 @@ STRIP_SAMPLES = 1 << 22
 """Samples (T × B × pixels) reduced at once: their masks and keys stay near the cache."""
 
 
-def pieces(plan: Plan, window: Window) -> list[Window]:
+def pieces(plan: Plan, window: Window, window_bytes: int | None = None, *, threads: int = 1) -> list[Window]:
     """Cut a window into pieces, each read from every scene before the next.
 
+    Args:
+        plan: what the window is computed by.
+        window: the rectangle to cut.
+        window_bytes: all that computing the window may take; None leaves it to what is comfortable.
+        threads: how many read and reduce the window.
+
     Returns:
-        Rectangles in the grid's pixels that cover the window exactly once, row by row.
+        Rectangles in the grid's pixels that cover the window exactly once, row by row; where not even one row of a
+        block fits, pieces of one row.
     """
-    limit = plan.window_bytes or COMFORTABLE_BYTES * 64
-    width, height = _piece_size(plan, window, min(COMFORTABLE_BYTES, limit), limit)
+    width, height = _piece_size(plan, window, window_bytes, threads)
     rows = _cuts(window.row_off, window.height, plan.grid.block[1], height)
     cols = _cuts(window.col_off, window.width, plan.grid.block[0], width)
     return [
@@ -34,17 +41,25 @@ def pieces(plan: Plan, window: Window) -> list[Window]:
     ]
 
 
-def peak_bytes(plan: Plan, window: Window) -> int:
-    """Bytes computing one window needs at most: a piece's stack, a strip's masks and keys, layers and their files."""
-    largest = max(piece.n_pixels for piece in pieces(plan, window))
-    per_sample = plan.itemsize
-    strip = min(STRIP_SAMPLES, largest * len(plan.scenes) * plan.product.n_bands)
-    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * per_sample
-    layers = window.n_pixels * (plan.product.n_bands * (per_sample + 2) + 2)
-    # Layers stand as arrays, as what GDAL compresses and as the file's bytes.
-    # A mask for every sample; ordered keys for one band at a time.
-    beside = strip + 2 * per_sample * strip // plan.product.n_bands
-    return plan.sample_bytes * largest + beside + 2 * block + 3 * layers
+def times_read(plan: Plan, window: Window, window_bytes: int | None = None, *, threads: int = 1) -> float:
+    """How often a block of the window is read at most: once unless it must be cut; infinite if nothing fits."""
+    if window_bytes is not None and least_bytes(plan, window, threads=threads) > window_bytes:
+        return math.inf
+    return math.ceil(_cell(plan, window)[1] / _piece_size(plan, window, window_bytes, threads)[1])
+
+
+def peak_bytes(plan: Plan, window: Window, window_bytes: int | None = None, *, threads: int = 1) -> int:
+    """Bytes computing one window needs at most: a piece's stack, strips' masks and keys, layers and their files.
+
+    What the process holds for all windows together is not in it; see ``budget``.
+    """
+    largest = max(piece.n_pixels for piece in pieces(plan, window, window_bytes, threads=threads))
+    return _bytes(plan, window, largest, threads)
+
+
+def least_bytes(plan: Plan, window: Window, *, threads: int = 1) -> int:
+    """The least ``window_bytes`` that can be kept: with one row of one block of every scene at a time."""
+    return _bytes(plan, window, _cell(plan, window)[0], threads)
 
 
 def strip_rows(plan: Plan, width: int, height: int) -> int:
@@ -53,23 +68,67 @@ def strip_rows(plan: Plan, width: int, height: int) -> int:
     return max(1, min(height, STRIP_SAMPLES // per_row))
 
 
-def _piece_size(plan: Plan, window: Window, comfortable: int, limit: int) -> tuple[int, int]:
-    """(width, height) of a piece in pixels: the window, else whole block rows, whole blocks, or rows of one block."""
-    block_width, block_height = (min(b, n) for b, n in zip(plan.grid.block, (window.width, window.height), strict=True))
-    most = comfortable // plan.sample_bytes
-    if window.n_pixels <= most:
+def _bytes(plan: Plan, window: Window, largest: int, threads: int) -> int:
+    """``peak_bytes`` with a largest piece of that many pixels; rises with it."""
+    per_sample = plan.itemsize
+    per_row = len(plan.scenes) * plan.product.n_bands * window.width
+    # Each thread has a strip, of one row at least; together they are no more than the piece.
+    strip = min(threads * max(STRIP_SAMPLES, per_row), largest * len(plan.scenes) * plan.product.n_bands)
+    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * per_sample
+    layers = window.n_pixels * (plan.product.n_bands * (per_sample + 2) + 2)
+    # Layers stand as arrays, as what GDAL compresses and as the file's bytes.
+    # A mask for every sample; ordered keys for one band at a time.
+    beside = strip + 2 * per_sample * strip // plan.product.n_bands
+    return plan.sample_bytes * largest + beside + 2 * threads * block + 3 * layers
+
+
+def _piece_size(plan: Plan, window: Window, window_bytes: int | None, threads: int) -> tuple[int, int]:
+    """Most (width, height) of a piece in pixels: the window, else whole blocks, else rows of one block."""
+    most = 64 * COMFORTABLE_BYTES // plan.sample_bytes
+    if window_bytes is not None:
+        most = _most_pixels(plan, window, min(most, window.n_pixels), window_bytes, threads)
+    comfortable = min(most, COMFORTABLE_BYTES // plan.sample_bytes)
+    cell_width, cell_height = _cell(plan, window)
+    if window.n_pixels <= comfortable:
         return window.width, window.height
-    if window.width * block_height <= most:
-        return window.width, most // (window.width * block_height) * block_height
-    if block_width * block_height <= most:
-        return most // (block_width * block_height) * block_width, block_height
+    if window.width * cell_height <= comfortable:
+        return window.width, comfortable // window.width
+    if cell_width * cell_height <= comfortable:
+        return comfortable // cell_height, cell_height
     # One block of every scene is more than is comfortable, but reading it twice is worse, as long as it fits.
-    return block_width, min(block_height, max(1, limit // plan.sample_bytes // block_width))
+    return cell_width, min(cell_height, max(1, most // cell_width))
 
 
-def _cuts(start: int, length: int, block: int, step: int) -> list[tuple[int, int]]:
-    """[start, start + length) cut every ``step``; where steps are whole blocks the cuts lie on the blocks' edges."""
-    end = start + length
-    first = start // block * block if step % block == 0 else start
-    edges = [start, *(edge for edge in range(first + step, end, step) if edge > start), end]
-    return list(pairwise(edges))
+def _most_pixels(plan: Plan, window: Window, high: int, window_bytes: int, threads: int) -> int:
+    """The largest piece, up to ``high`` pixels, that keeps to ``window_bytes``; 0 if none does."""
+    low = 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _bytes(plan, window, middle, threads) <= window_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _cell(plan: Plan, window: Window) -> tuple[int, int]:
+    """(width, height) in pixels of the most that the window has of one block."""
+    sides = zip((window.col_off, window.row_off), (window.width, window.height), plan.grid.block, strict=True)
+    width, height = (max(b - a for a, b in pairwise(_edges(*side))) for side in sides)
+    return width, height
+
+
+def _edges(start: int, length: int, block: int) -> list[int]:
+    """``start``, the blocks' edges within, and the end."""
+    return [start, *range(start // block * block + block, start + length, block), start + length]
+
+
+def _cuts(start: int, length: int, block: int, most: int) -> list[tuple[int, int]]:
+    """[start, start + length) in parts no longer than ``most``: of whole blocks, or inside one that is longer."""
+    cuts = [start]
+    for left, right in pairwise(_edges(start, length, block)):
+        if right - cuts[-1] > most:
+            if left > cuts[-1]:
+                cuts.append(left)
+            cuts += range(cuts[-1] + most, right, most)
+    return list(pairwise([*cuts, start + length]))

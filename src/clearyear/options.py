@@ -89,6 +89,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--allow-missing", is_flag=True, default=None, help="Publish even an incomplete mosaic."),
         click.option("--compress", help="The mosaic's: deflate, zstd, lzw or jpeg.  [default: deflate]"),
         click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]"),
+        click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]"),
         click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
     ]
     for option in reversed(options):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from clearyear.budget import process_budget
 from clearyear.cog import encode_tile
 from clearyear.errors import InputError, WindowError
 from clearyear.grid import Window
@@ -39,7 +40,9 @@ def run_payload(uri: str) -> dict[str, Any]:
         raise InputError(f"{uri} lists no datasets", "at least one address under datasets", "add the scenes", uri=uri)
     plan = make_plan(Job(scenes=payload.datasets, period="all", out=folder))
     plan.grid.check_inside(window)
-    layers, used, failed = reduce_window(plan, window)
+    budget = process_budget(plan, [window], workers=1, prefect=False)
+    budget.apply()
+    layers, used, failed = reduce_window(plan, window, threads=budget.threads, window_bytes=budget.window_bytes)
     if layers is None:
         raise WindowError(
             f"{len(failed)} datasets could not be read: " + "; ".join(f"{f.scene} ({f.cause})" for f in failed[:5]),

@@ -52,8 +52,6 @@ class Plan(BaseModel):
     tile_size: int
     max_failed_reads: int = 0
     min_completeness: float = 1.0
-    window_bytes: int | None = None
-    """Most memory one window may take for its stack; None leaves it to what is comfortable."""
     created_by: str = f"clearyear {__version__}"
     destination: str = Field(default="", exclude=True)
     """Where this plan lies; not part of the file, so that a moved result stays readable."""
@@ -71,7 +69,8 @@ class Plan(BaseModel):
     @cached_property
     def id(self) -> str:
         """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
-        return _digest({"inputs": self._inputs, "tile_size": self.tile_size, "product": self.product.model_dump()})
+        decides = {"tile_size": self.tile_size, "product": self.product.model_dump()}
+        return _digest({"inputs": self._inputs, "period": self.period.model_dump(mode="json"), **decides})
 
     @cached_property
     def digest(self) -> str:

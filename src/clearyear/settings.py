@@ -1,10 +1,39 @@
 """Settings of the machine rather than of the job: ``CLEARYEAR_*`` in the environment."""
 
 import os
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from clearyear.errors import InputError
+
+_SIZE = re.compile(r"\s*\d+(\.\d+)?\s*([kmgt]?b?|[kmgt]ib?)\s*", re.IGNORECASE)
+
+
+def _size(value: Any) -> Any:
+    """``2Gi``, as Kubernetes and Cloud Run write it, for ``2GiB``; what is no size says what one looks like."""
+    text = str(value)
+    if isinstance(value, bool) or not _SIZE.fullmatch(text):
+        raise ValueError("a size is 2GiB, 1500MB or a number of bytes")
+    return f"{text.strip()}B" if text.strip().lower().endswith("i") else value
+
+
+Bytes = Annotated[ByteSize, BeforeValidator(_size)]
+"""A size in memory: 2GiB (binary), 1500MB (decimal) or plain bytes."""
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size as a user writes it.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return TypeAdapter(Bytes).validate_python(text)
+    except ValidationError as error:
+        raise InputError(f"{text!r} is no size", "2GiB, 1500MB or a number of bytes", "correct it") from error
 
 
 class Settings(BaseSettings):
@@ -18,6 +47,9 @@ class Settings(BaseSettings):
     reader: Literal["auto", "gdal"] = Field(
         default="auto", description="auto: local scenes are read directly where that is understood; gdal: never."
     )
+    memory_limit: Bytes | None = Field(
+        default=None, description="Memory of the whole container; left out, its cgroup's limit if it has one."
+    )
     gs_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
     decode_mb_per_s: float = Field(
         default=250.0,
@@ -30,3 +62,15 @@ class Settings(BaseSettings):
     gib_second_usd: float = Field(
         default=0.000002, ge=0, description="Cloud Run jobs, tier 1 list price of a GiB-second."
     )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            wrong = [
+                f"CLEARYEAR_{str(e['loc'][0]).upper()} = {e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            ]
+            raise InputError(
+                f"In the environment: {'; '.join(wrong)}", "values of these kinds", "correct or unset them"
+            ) from error

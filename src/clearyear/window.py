@@ -63,7 +63,9 @@ class WindowResult(BaseModel):
     """About how many stored bytes were read."""
 
 
-def compute_window(plan: Plan, window: Window, store: Store, *, threads: int = 1) -> WindowResult:
+def compute_window(
+    plan: Plan, window: Window, store: Store, *, threads: int = 1, window_bytes: int | None = None
+) -> WindowResult:
     """Compute one window and write its tiles, then its record.
 
     Args:
@@ -71,6 +73,7 @@ def compute_window(plan: Plan, window: Window, store: Store, *, threads: int = 1
         window: one of the plan's windows.
         store: the plan's destination.
         threads: how many read and reduce this one window.
+        window_bytes: memory this may take; see ``budget``. No pixel depends on it.
 
     Returns:
         The result; equal inputs give equal tiles, byte for byte.
@@ -81,7 +84,7 @@ def compute_window(plan: Plan, window: Window, store: Store, *, threads: int = 1
         StoreError, InputError: the tiles could not be written.
     """
     started = time.monotonic()
-    layers, used, failed = reduce_window(plan, window, threads=threads)
+    layers, used, failed = reduce_window(plan, window, threads=threads, window_bytes=window_bytes)
     fingerprint = plan.fingerprint(window)
     if len(failed) > plan.max_failed_reads or layers is None:
         error = _too_many_failed(plan, window, failed)
@@ -107,7 +110,9 @@ def compute_window(plan: Plan, window: Window, store: Store, *, threads: int = 1
     return result
 
 
-def reduce_window(plan: Plan, window: Window, *, threads: int = 1) -> tuple[Layers | None, int, list[FailedRead]]:
+def reduce_window(
+    plan: Plan, window: Window, *, threads: int = 1, window_bytes: int | None = None
+) -> tuple[Layers | None, int, list[FailedRead]]:
     """Read and reduce one window, writing nothing.
 
     The window is done piece by piece; a scene that fails in one piece is left out of all, so that the answer does not
@@ -116,12 +121,13 @@ def reduce_window(plan: Plan, window: Window, *, threads: int = 1) -> tuple[Laye
     Returns:
         Layers (bands, H, W), None when too few scenes could be read; how many scenes were used; the failed reads.
     """
+    parts = pieces(plan, window, window_bytes, threads=threads)
     failed: dict[str, FailedRead] = {}
     while True:
         scenes = [scene for scene in plan.scenes if scene.id not in failed]
         if len(failed) > plan.max_failed_reads or not scenes:
             return None, len(scenes), list(failed.values())
-        layers, more = _reduce_pieces(plan, window, scenes, threads)
+        layers, more = _reduce_pieces(plan, window, parts, scenes, threads)
         if layers is not None:
             if "source" in layers and failed:
                 # The reducer counted within the scenes it got; the plan's numbering has those that failed too.
@@ -133,10 +139,9 @@ def reduce_window(plan: Plan, window: Window, *, threads: int = 1) -> tuple[Laye
 
 
 def _reduce_pieces(
-    plan: Plan, window: Window, scenes: Sequence[Scene], threads: int
+    plan: Plan, window: Window, parts: Sequence[Window], scenes: Sequence[Scene], threads: int
 ) -> tuple[Layers | None, list[FailedRead]]:
     """All pieces of a window from exactly these scenes, or None and what failed in the first piece that did."""
-    parts = pieces(plan, window)
     product = plan.product
     buffer = _buffer(plan.sample_bytes * max(part.n_pixels for part in parts))
     layers: Layers = {}

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from clearyear.errors import InputError, ReadError
 from clearyear.gdal import open_raster
@@ -81,7 +82,7 @@ def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header
         InputError: more than ``max_unreadable`` cannot be opened, or some differ from the rest; all are named.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        outcomes = list(pool.map(_try_header, (scene.uri for scene in scenes)))
+        outcomes = list(pool.map(_try_header, scenes))
     unreadable = [(s, o) for s, o in zip(scenes, outcomes, strict=True) if isinstance(o, ReadError)]
     headers = {s.id: o for s, o in zip(scenes, outcomes, strict=True) if isinstance(o, Header)}
     if len(unreadable) > max_unreadable or not headers:
@@ -104,9 +105,16 @@ def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header
     return reference
 
 
-def _try_header(uri: str) -> Header | ReadError:
+@lru_cache(maxsize=8192)
+def _known_header(uri: str, version: str) -> Header:
+    """The header of one version of a scene, read once a process: command line and flow both plan."""
+    del version  # it is the key
+    return read_header(uri)
+
+
+def _try_header(scene: Scene) -> Header | ReadError:
     try:
-        return read_header(uri)
+        return _known_header(scene.uri, scene.version)
     except ReadError as error:
         return error
 

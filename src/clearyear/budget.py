@@ -1,0 +1,196 @@
+"""What one process may do at once with the memory it has: windows, threads, bytes a window, files kept open.
+
+The budget belongs to a process and not to the plan: no pixel depends on it, and a repair, a retry or a shard of the
+same plan may run in a container of another size.
+"""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import BaseModel, ConfigDict
+
+from clearyear import gdal, limits
+from clearyear.errors import InputError, ReadError
+from clearyear.grid import Window
+from clearyear.limits import Limit, bytes_text
+from clearyear.memory import least_bytes, peak_bytes, times_read
+from clearyear.plan import Plan
+from clearyear.read import GdalSource, source_of
+from clearyear.scenes.scene import Scene
+from clearyear.settings import Settings
+
+BASE_BYTES = 450_000_000
+"""Python, its libraries, compiled kernels and Prefect's client in the process that computes, before any window.
+
+``python benchmarks/memory.py --base`` measures this and the next; a margin is in both.
+"""
+
+PREFECT_BYTES = 300_000_000
+"""Prefect's second process in the same container: its server for the length of one command, or the flow's runner."""
+
+_DATASET_BYTES = 100_000
+"""What an open GDAL dataset holds beside a block, the block's bytes as stored, and the index."""
+
+
+class Budget(BaseModel):
+    """What a process may do at once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: int | None
+    """Bytes of the whole container; None where nobody sets a limit."""
+    limit_origin: str
+    """Who set it."""
+    workers: int
+    """Windows at once."""
+    threads: int
+    """That read and reduce one window."""
+    window_bytes: int | None
+    """Most that one window may take; None leaves it to what is comfortable."""
+    open_files: int
+    """Datasets GDAL keeps open between reads."""
+    beside_bytes: int
+    """What stands beside the windows: Python, Prefect, GDAL and its open files."""
+    peak_bytes: int
+    """All together, at most."""
+
+    def apply(self) -> None:
+        """Make this process keep to its number of open files; the rest is for whoever starts the windows."""
+        gdal.keep_open(self.open_files)
+
+
+def process_budget(
+    plan: Plan,
+    windows: Sequence[Window],
+    *,
+    workers: int | None = None,
+    memory_limit: int | None = None,
+    prefect: bool = True,
+) -> Budget:
+    """The budget of this process, here and now.
+
+    Args:
+        plan: what is to be computed.
+        windows: those of its windows that are to be computed.
+        workers: windows at once, where the user has fixed that.
+        memory_limit: the job's, in bytes; None for what the environment or the container says.
+        prefect: whether it runs under Prefect.
+
+    Raises:
+        InputError: not even one row of one block of every scene fits; the least that would is named.
+    """
+    with ThreadPoolExecutor(16) as pool:
+        by_gdal = sum(pool.map(_is_by_gdal, plan.scenes))
+    return budget(
+        plan,
+        windows,
+        workers=workers,
+        cores=Settings().workers,
+        limit=limits.memory_limit(memory_limit),
+        by_gdal=by_gdal,
+        own_bytes=BASE_BYTES + (PREFECT_BYTES if prefect else 0) + gdal.cache_bytes(),
+    )
+
+
+def budget(
+    plan: Plan,
+    windows: Sequence[Window],
+    *,
+    workers: int | None,
+    cores: int,
+    limit: Limit | None,
+    by_gdal: int,
+    own_bytes: int,
+) -> Budget:
+    """The first of the ways below that reads blocks least often and keeps to the limit.
+
+    As many windows at once as there are workers, then, unless the user has fixed them, fewer, each with the cores
+    that are left; then fewer threads. Only where no way spares it, blocks are read more than once.
+
+    Args:
+        plan: what is to be computed.
+        windows: those to be computed.
+        workers: windows at once, where the user has fixed that.
+        cores: to be shared out.
+        limit: of the whole container.
+        by_gdal: how many of the scenes GDAL reads.
+        own_bytes: what the container holds before the first window.
+
+    Raises:
+        InputError: no way keeps to the limit.
+    """
+    shapes = _shapes(plan, windows)
+    ways = _ways(max(1, min(workers or cores, len(windows))), cores, fixed=workers is not None)
+    index = 16 * len(plan.scenes) * math.prod(_blocks(plan))
+    dataset = _dataset_bytes(plan) if by_gdal else 0
+
+    def share(at_once: int, threads: int) -> int | None:
+        left = None if limit is None else limit.size - own_bytes - index - at_once * threads * dataset
+        return None if left is None else left // at_once
+
+    def reads(way: tuple[int, int]) -> float:
+        return max((times_read(plan, w, share(*way), threads=way[1]) for w in shapes), default=1)
+
+    at_once, threads = min(ways, key=reads)
+    if limit is not None and math.isinf(reads((at_once, threads))):
+        at_once, threads = ways[-1]
+        least = max(least_bytes(plan, w, threads=threads) for w in shapes)
+        raise _too_little(plan, limit, at_once, own_bytes + index + at_once * (least + threads * dataset))
+    window_bytes = share(at_once, threads)
+    windows_peak = at_once * max((peak_bytes(plan, w, window_bytes, threads=threads) for w in shapes), default=0)
+    beside = own_bytes + index + at_once * threads * dataset
+    useful = min(gdal.MOST_IDLE, by_gdal * at_once)
+    room = useful if limit is None or not dataset else (limit.size - beside - windows_peak) // dataset
+    kept = min(useful, max(0, room))
+    beside += kept * dataset
+    return Budget(
+        limit=limit.size if limit else None,
+        limit_origin=limit.origin if limit else "",
+        workers=at_once,
+        threads=threads,
+        window_bytes=window_bytes,
+        open_files=kept,
+        beside_bytes=beside,
+        peak_bytes=beside + windows_peak,
+    )
+
+
+def _ways(most: int, cores: int, *, fixed: bool) -> list[tuple[int, int]]:
+    """(windows at once, threads for each), the best first."""
+    ways = [(n, max(1, cores // n)) for n in ([most] if fixed else range(most, 0, -1))]
+    at_once, threads = ways[-1]
+    return [*ways, *((at_once, t) for t in range(threads - 1, 0, -1))]
+
+
+def _shapes(plan: Plan, windows: Sequence[Window]) -> list[Window]:
+    """One window of each size and place within the blocks: the others need the same."""
+    width, height = plan.grid.block
+    return list({(w.width, w.height, w.col_off % width, w.row_off % height): w for w in windows}.values())
+
+
+def _blocks(plan: Plan) -> tuple[int, int]:
+    return -(-plan.grid.width // plan.grid.block[0]), -(-plan.grid.height // plan.grid.block[1])
+
+
+def _dataset_bytes(plan: Plan) -> int:
+    """What a GTiff dataset holds as long as it is open: a block, its stored bytes, the blocks' index."""
+    block = math.prod(plan.grid.block) * plan.product.n_bands * plan.itemsize
+    return 2 * block + 16 * math.prod(_blocks(plan)) + _DATASET_BYTES
+
+
+def _is_by_gdal(scene: Scene) -> bool:
+    try:
+        return isinstance(source_of(scene.uri, scene.version), GdalSource)
+    except ReadError:
+        return False  # whoever reads it will say so
+
+
+def _too_little(plan: Plan, limit: Limit, at_once: int, least: int) -> InputError:
+    fewer = "fewer workers, " if at_once > 1 else ""
+    return InputError(
+        f"{bytes_text(limit.size)} of memory ({limit.origin}) cannot hold one row of one block of all "
+        f"{len(plan.scenes)} scenes, {at_once} window{'s' if at_once > 1 else ''} at once",
+        f"at least {bytes_text(least)}",
+        f"give it more memory, or take {fewer}smaller windows or a shorter period",
+    )
