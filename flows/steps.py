@@ -1,5 +1,6 @@
 """The steps the flows share."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,20 +10,25 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task
 
 from clearyear.completeness import Status, WindowStatus, check_plan
-from clearyear.errors import ClearyearError, IncompleteError, InputError
+from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes
-from clearyear.progress import report_progress
+from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.settings import Settings
 from clearyear.stores import Store, open_store, split_uri
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
-from tasks.window_median import window_median
+from tasks.window_median import batch_fingerprint, window_median, window_medians
+
+MOST_TASKS = 600
+"""Task runs of one flow run. One costs Prefect about 10 ms of ours and as much of the server's; beyond 3,000 that end
+faster than the server writes them down it drops some from its record. Fewer would make a batch too long to watch."""
 
 
 def refuse_relative(out: str) -> None:
@@ -58,44 +64,63 @@ def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
 
 
 def map_windows(plan: Plan, window_ids: Sequence[str], *, workers: int) -> dict[str, str]:
-    """Map the window-median task over windows, ``workers`` at once.
+    """Map the window-median task over windows, or window-medians over batches of them, ``workers`` at once.
 
     Returns:
         Window id → why it failed, for those that did. That the others are well is for the destination to show.
     """
-    fingerprints = [plan.fingerprint(plan.grid.window(i, plan.tile_size)) for i in window_ids]
     progress = Progress(len(window_ids))
     report_progress("windows", 0, len(window_ids))
-    failures = {}
+    failures: dict[str, str] = {}
+    done = 0
+    batches = in_batches(window_ids)
     pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
-    with pool as runner:
-        futures = runner.map(
-            # These windows' tiles are not there as they should be, so a cached record of them is no good.
-            window_median.with_options(refresh_cache=True),
-            {
-                "destination": unmapped(plan.destination),
-                "plan_digest": unmapped(plan.digest),
-                "window_id": list(window_ids),
-                "fingerprint": fingerprints,
-                "threads": unmapped(max(1, Settings().workers // min(workers, len(window_ids)))),
-            },
-        )
-        names = dict(zip(futures, window_ids, strict=True))
-        for done, future in enumerate(as_completed(list(futures)), start=1):
+    with pool as runner, stopped_by_errors():
+        futures = submit(runner, plan, batches, threads=max(1, Settings().workers // min(workers, len(window_ids))))
+        names = dict(zip(futures, batches, strict=True))
+        for future in as_completed(futures):
             future.wait()  # it is done; without this its state is asked of the server, which learns of it later
             if not future.state.is_completed():
-                failures[names[future]] = cause_of(future)
+                failures |= causes_of(future, names[future])
+            done += len(names[future])
             progress.show(done)
             report_progress("windows", done, len(window_ids))
     return failures
 
 
-def cause_of(future: "PrefectFuture[Any]") -> str:
-    """Why a task failed, in our own words where the error is ours."""
+def in_batches(window_ids: Sequence[str]) -> list[list[str]]:
+    """Windows in the order given, one by one or, beyond MOST_TASKS, in as many batches of equal length."""
+    size = max(1, math.ceil(len(window_ids) / MOST_TASKS))
+    return [list(window_ids[start : start + size]) for start in range(0, len(window_ids), size)]
+
+
+def submit(
+    runner: "ThreadPoolTaskRunner[Any]", plan: Plan, batches: Sequence[list[str]], *, threads: int
+) -> "list[PrefectFuture[Any]]":
+    """One task run for each batch; a batch of one is a window and says so."""
+    fingerprints = [[plan.fingerprint(plan.grid.window(i, plan.tile_size)) for i in ids] for ids in batches]
+    arguments: dict[str, Any] = {
+        "destination": unmapped(plan.destination),
+        "plan_digest": unmapped(plan.digest),
+        "threads": unmapped(threads),
+    }
+    if all(len(ids) == 1 for ids in batches):
+        task: Task[..., Any] = window_median
+        arguments |= {"window_id": [ids[0] for ids in batches], "fingerprint": [known[0] for known in fingerprints]}
+    else:
+        task = window_medians
+        arguments |= {"window_ids": list(batches), "fingerprint": [batch_fingerprint(known) for known in fingerprints]}
+    # These windows' tiles are not there as they should be, so a cached record of them is no good.
+    return list(runner.map(task.with_options(refresh_cache=True), arguments))
+
+
+def causes_of(future: "PrefectFuture[Any]", window_ids: Sequence[str]) -> dict[str, str]:
+    """Window id → why a task failed, in our own words where the error is ours."""
     error = future.result(raise_on_failure=False)
-    if isinstance(error, ClearyearError):
-        return error.found
-    return future.state.message or str(error)
+    if isinstance(error, BatchError):
+        return error.causes
+    cause = error.found if isinstance(error, ClearyearError) else future.state.message or str(error)
+    return dict.fromkeys(window_ids, cause)
 
 
 def with_cause(status: WindowStatus, failures: dict[str, str]) -> WindowStatus:

@@ -1,0 +1,87 @@
+"""Windows one after the other, in one call: what a task computes where a task for each window would cost too much."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from clearyear.completeness import check_window
+from clearyear.errors import BatchError, ClearyearError
+from clearyear.grid import Window
+from clearyear.plan import Plan
+from clearyear.progress import is_stopped
+from clearyear.stores import Store
+from clearyear.window import WindowResult, compute_window
+
+log = logging.getLogger(__name__)
+
+_NAMED = 3
+"""Failed windows that the error's message names."""
+
+
+def compute_windows(
+    plan: Plan,
+    windows: Sequence[Window],
+    store: Store,
+    *,
+    threads: int = 1,
+    limit: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[WindowResult]:
+    """Compute those of the windows that are not done yet; one that fails does not keep the others.
+
+    Args:
+        plan: what to do.
+        windows: windows of the plan, in the order they are computed in.
+        store: the plan's destination.
+        threads: how many read and reduce one window.
+        limit: made anew around each window; may raise TimeoutError inside.
+
+    Returns:
+        One result a window, in order.
+
+    Raises:
+        BatchError: some windows failed, or the work was stopped before them; ``transient`` where trying again may
+            help one of them. The others are done.
+    """
+    results: list[WindowResult] = []
+    causes: dict[str, str] = {}
+    transient = False
+    for window in windows:
+        if is_stopped():
+            causes[window.id] = "the run was stopped before it"
+            continue
+        try:
+            # Of a batch that is tried again, or that was sent a second time, most is there.
+            status = check_window(plan, window, store)
+            if status.is_done and status.result is not None:
+                results.append(status.result)
+                continue
+            with limit():
+                results.append(compute_window(plan, window, store, threads=threads))
+        except Exception as error:
+            transient |= _is_transient(error)
+            causes[window.id] = error.found if isinstance(error, ClearyearError) else f"{type(error).__name__}: {error}"
+            log.warning("Window %s failed: %s", window.id, causes[window.id], exc_info=_foreign(error))
+    if causes:
+        raise _failed(causes, len(windows), transient=transient)
+    return results
+
+
+def _is_transient(error: Exception) -> bool:
+    return error.transient if isinstance(error, ClearyearError) else isinstance(error, TimeoutError | ConnectionError)
+
+
+def _foreign(error: Exception) -> Exception | None:
+    """An error that is not ours is shown with its traceback: it is a bug, or a broken environment."""
+    return None if isinstance(error, ClearyearError | TimeoutError) else error
+
+
+def _failed(causes: dict[str, str], expected: int, *, transient: bool) -> BatchError:
+    named = "; ".join(f"{window_id}: {cause}" for window_id, cause in list(causes.items())[:_NAMED])
+    more = f" … and {len(causes) - _NAMED} more" if len(causes) > _NAMED else ""
+    return BatchError(
+        f"{len(causes)} of {expected} windows failed: {named}{more}",
+        "every window",
+        "mend what is named; only these are computed again",
+        causes=causes,
+        transient=transient,
+    )
