@@ -6,20 +6,31 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from clearyear.prepare import find_plan
+from flows.shards import cancel_shards
 from flows.steps import carry_out, refuse_relative
 
 
-@flow(name="repair", flow_run_name="repair {out}", description=__doc__)
-def repair(out: str, workers: int | None = None, allow_missing: bool = False) -> State[Any]:
+@flow(
+    name="repair",
+    flow_run_name="repair {out}",
+    description=__doc__,
+    on_cancellation=[cancel_shards],
+    on_crashed=[cancel_shards],
+    on_failure=[cancel_shards],
+)
+def repair(
+    out: str, workers: int | None = None, allow_missing: bool = False, work_pool: str | None = None
+) -> State[Any]:
     """Complete what lies at a destination, by the plan that lies there.
 
     Args:
         out: The destination of the run to repair, or its product's period folder.
         workers: Windows computed at once in one process. Left out: one a core.
         allow_missing: Publish whatever is there even if windows remain missing.
+        work_pool: Compute the windows by flow runs of window-batch on this pool. Left out: in this process.
 
     Returns:
         As median-composite.
     """
     refuse_relative(out)
-    return carry_out(find_plan(out, allow_missing=allow_missing), workers=workers)
+    return carry_out(find_plan(out, allow_missing=allow_missing), workers=workers, work_pool=work_pool)

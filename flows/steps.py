@@ -22,6 +22,7 @@ from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.settings import Settings
 from clearyear.stores import Store, open_store, split_uri
+from flows.shards import deployment_on, send_windows
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
 from tasks.window_median import batch_fingerprint, window_median, window_medians
@@ -46,16 +47,24 @@ def refuse_relative(out: str) -> None:
         )
 
 
-def carry_out(plan: Plan, *, workers: int | None) -> State[Any]:
-    """Compute what of the plan is not there, join it, say what came of it."""
+def carry_out(
+    plan: Plan, *, workers: int | None, work_pool: str | None = None, windows_per_shard: int = 50
+) -> State[Any]:
+    """Compute what of the plan is not there, here or on a work pool, join it, say what came of it."""
     store = open_store(plan.destination)
     statuses = check_plan(plan, store)
     pending = [s.id for s in statuses if not s.is_done]
     get_run_logger().info("%d of %d windows are there already", len(statuses) - len(pending), len(statuses))
     if pending:
         check_scenes(plan)
+        deployment = deployment_on(work_pool) if work_pool else None  # what is wrong with it shows before anything goes
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
-        failures = map_windows(plan, pending, workers=workers or Settings().workers)
+        if deployment:
+            failures = send_windows(
+                plan, store, pending, deployment=deployment, per_shard=windows_per_shard, workers=workers
+            )
+        else:
+            failures = map_windows(plan, pending, workers=workers or Settings().workers)
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     mosaic, problem = join(plan, store, statuses)
     report = conclude(plan, store, statuses, mosaic, problem=problem)

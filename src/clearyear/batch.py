@@ -1,7 +1,7 @@
 """Windows one after the other, in one call: what a task computes where a task for each window would cost too much."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from clearyear.completeness import check_window
@@ -64,6 +64,32 @@ def compute_windows(
     if causes:
         raise _failed(causes, len(windows), transient=transient)
     return results
+
+
+def leave_causes(plan: Plan, store: Store, causes: Mapping[str, str]) -> None:
+    """Write down at the destination why windows failed, for a process elsewhere to read: it sees only what lies there.
+
+    Args:
+        plan: what was to be done.
+        store: the plan's destination.
+        causes: window id → why it failed. One that is done all the same keeps its record.
+    """
+    for window_id, cause in causes.items():
+        window = plan.grid.window(window_id, plan.tile_size)
+        try:
+            status = check_window(plan, window, store)
+            if not status.is_done:
+                before = status.result if status.result is not None and status.result.status == "failed" else None
+                record = WindowResult(
+                    id=window_id,
+                    status="failed",
+                    fingerprint=plan.fingerprint(window),
+                    failed_reads=before.failed_reads if before else (),
+                    cause=cause,
+                )
+                store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
+        except ClearyearError as error:
+            log.warning("Why window %s failed could not be written down: %s", window_id, error)
 
 
 def _is_transient(error: Exception) -> bool:
