@@ -86,7 +86,7 @@ def send_windows(
         Window id → why there is no answer for it. That the others are well is for the destination to show.
     """
     settings, failures, progress = Settings(), dict[str, str](), Progress(len(window_ids))
-    with get_client(sync_client=True) as client:
+    with get_client(sync_client=True) as client, _cancelled_together(client):
         sender = Sender(client, plan, store, deployment, workers)
         watch = Watch(client, plan, store, window_ids, settings)
         for shard in sender.adopt(window_ids):
@@ -105,6 +105,22 @@ def send_windows(
             report_progress("windows", watch.finished, len(window_ids))
     progress.show(len(window_ids))
     return failures
+
+
+@contextmanager
+def _cancelled_together(client: SyncPrefectClient) -> Iterator[None]:
+    """A run that is being cancelled takes its shards with it at once; the hook comes after this process has ended.
+
+    Not whenever a signal ends it: a run that is moved elsewhere comes back for its shards.
+    """
+    try:
+        yield
+    except BaseException:
+        with tolerated():
+            state = client.read_flow_run(UUID(this_run.id)).state
+            if state is not None and state.is_cancelling():
+                cancel_all(client, this_run.id)
+        raise
 
 
 def _conclude(
@@ -183,9 +199,14 @@ def cancel_shards(flow: Any, flow_run: FlowRun, state: Any) -> None:
     if not (job.get("work_pool") if isinstance(job, dict) else getattr(job, "work_pool", None)):
         return
     with get_client(sync_client=True) as client:
-        for run in _unfinished(client, parent_tag(str(flow_run.id))):
-            with tolerated():
-                client.set_flow_run_state(run.id, Cancelling())
+        cancel_all(client, flow_run.id)
+
+
+def cancel_all(client: SyncPrefectClient, parent: UUID | str) -> None:
+    """Ask all shards of a run to end."""
+    for run in _unfinished(client, parent_tag(parent)):
+        with tolerated():
+            client.set_flow_run_state(run.id, Cancelling())
 
 
 @contextmanager
@@ -197,7 +218,7 @@ def tolerated() -> Iterator[None]:
         log.warning("A shard could not be cancelled: %s", error)
 
 
-def parent_tag(run_id: Any) -> str:
+def parent_tag(run_id: UUID | str) -> str:
     """By this tag a run's shards are known."""
     return f"clearyear-parent:{run_id}"
 

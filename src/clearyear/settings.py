@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     shard_silence_seconds: float = Field(
         default=900.0,
         gt=0,
-        description="A running shard that finished no window and was not heard of for so long is lost: five heartbeats.",
+        description="A running shard that finished no window and was silent for so long is lost: five heartbeats.",
     )
     shard_stall_seconds: float = Field(
         default=14400.0,
