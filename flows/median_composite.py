@@ -10,6 +10,7 @@ from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.periods import parse_period, year_before
 from clearyear.prepare import prepare
+from flows.shards import cancel_shards
 from flows.steps import carry_out, refuse_relative
 
 
@@ -24,7 +25,14 @@ def _run_name() -> str:
     return f"{job.product or job.reducer} {period}"
 
 
-@flow(name="median-composite", flow_run_name=_run_name, description=__doc__)
+@flow(
+    name="median-composite",
+    flow_run_name=_run_name,
+    description=__doc__,
+    on_cancellation=[cancel_shards],
+    on_crashed=[cancel_shards],
+    on_failure=[cancel_shards],
+)
 def median_composite(job: Job) -> State[Any]:
     """Compute one composite.
 
@@ -37,4 +45,10 @@ def median_composite(job: Job) -> State[Any]:
     """
     refuse_relative(job.out)
     plan = prepare(job, due=flow_run.scheduled_start_time)
-    return carry_out(plan, workers=job.workers, memory_limit=job.memory_limit)
+    return carry_out(
+        plan,
+        workers=job.workers,
+        memory_limit=job.memory_limit,
+        work_pool=job.work_pool,
+        windows_per_shard=job.windows_per_shard,
+    )

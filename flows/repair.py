@@ -7,12 +7,24 @@ from prefect.client.schemas.objects import State
 
 from clearyear.prepare import find_plan
 from clearyear.settings import Bytes
+from flows.shards import cancel_shards
 from flows.steps import carry_out, refuse_relative
 
 
-@flow(name="repair", flow_run_name="repair {out}", description=__doc__)
+@flow(
+    name="repair",
+    flow_run_name="repair {out}",
+    description=__doc__,
+    on_cancellation=[cancel_shards],
+    on_crashed=[cancel_shards],
+    on_failure=[cancel_shards],
+)
 def repair(
-    out: str, workers: int | None = None, allow_missing: bool = False, memory_limit: Bytes | None = None
+    out: str,
+    workers: int | None = None,
+    allow_missing: bool = False,
+    memory_limit: Bytes | None = None,
+    work_pool: str | None = None,
 ) -> State[Any]:
     """Complete what lies at a destination, by the plan that lies there.
 
@@ -21,9 +33,11 @@ def repair(
         workers: Windows computed at once in one process. Left out: one a core.
         allow_missing: Publish whatever is there even if windows remain missing.
         memory_limit: Memory of the whole container, such as 2GiB. Left out: the container's own limit.
+        work_pool: Compute the windows by flow runs of window-batch on this pool. Left out: in this process.
 
     Returns:
         As median-composite.
     """
     refuse_relative(out)
-    return carry_out(find_plan(out, allow_missing=allow_missing), workers=workers, memory_limit=memory_limit)
+    plan = find_plan(out, allow_missing=allow_missing)
+    return carry_out(plan, workers=workers, memory_limit=memory_limit, work_pool=work_pool)

@@ -1,6 +1,8 @@
 """The steps the flows share."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from prefect import get_run_logger, unmapped
@@ -9,20 +11,26 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task
 
 from clearyear.budget import Budget, process_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
-from clearyear.errors import ClearyearError, IncompleteError, InputError
+from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes
-from clearyear.progress import report_progress
+from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.stores import Store, open_store, split_uri
+from flows.shards import deployment_on, send_windows
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
-from tasks.window_median import window_median
+from tasks.window_median import batch_fingerprint, window_median, window_medians
+
+MOST_TASKS = 600
+"""Task runs of one flow run. One costs Prefect about 10 ms of ours and as much of the server's; beyond 3,000 that end
+faster than the server writes them down it drops some from its record. Fewer would make a batch too long to watch."""
 
 
 def refuse_relative(out: str) -> None:
@@ -40,18 +48,32 @@ def refuse_relative(out: str) -> None:
         )
 
 
-def carry_out(plan: Plan, *, workers: int | None, memory_limit: int | None = None) -> State[Any]:
-    """Compute what of the plan is not there, join it, say what came of it."""
+def carry_out(
+    plan: Plan,
+    *,
+    workers: int | None,
+    memory_limit: int | None = None,
+    work_pool: str | None = None,
+    windows_per_shard: int = 50,
+) -> State[Any]:
+    """Compute what of the plan is not there, here or on a work pool, join it, say what came of it."""
     store = open_store(plan.destination)
     statuses = check_plan(plan, store)
     pending = [s.id for s in statuses if not s.is_done]
     get_run_logger().info("%d of %d windows are there already", len(statuses) - len(pending), len(statuses))
     if pending:
-        windows = [plan.grid.window(window_id, plan.tile_size) for window_id in pending]
-        budget = process_budget(plan, windows, workers=workers, memory_limit=memory_limit)
+        # What is wrong with the pool, or with the memory there is, shows before anything else happens.
+        compute: Callable[[], dict[str, str]]
+        if work_pool:
+            sizes = {"workers": workers, "memory_limit": memory_limit}
+            pool = deployment_on(work_pool)
+            compute = partial(send_windows, plan, store, pending, pool, per_shard=windows_per_shard, sizes=sizes)
+        else:
+            budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit)
+            compute = partial(map_windows, plan, pending, budget)
         check_scenes(plan)
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
-        failures = map_windows(plan, pending, budget)
+        failures = compute()
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     mosaic, problem = join(plan, store, statuses)
     report = conclude(plan, store, statuses, mosaic, problem=problem)
@@ -59,47 +81,76 @@ def carry_out(plan: Plan, *, workers: int | None, memory_limit: int | None = Non
     return final_state(report)
 
 
+def budget_of(plan: Plan, window_ids: Sequence[str], *, workers: int | None, memory_limit: int | None) -> Budget:
+    """What this process may do at once to compute these windows.
+
+    Raises:
+        InputError: the memory there is does not suffice for one.
+    """
+    windows = [plan.grid.window(window_id, plan.tile_size) for window_id in window_ids]
+    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit)
+
+
 def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget) -> dict[str, str]:
-    """Map the window-median task over windows, as many at once and each as large as the budget says.
+    """Map the window-median task over windows, or window-medians over batches of them, as the budget says.
 
     Returns:
         Window id → why it failed, for those that did. That the others are well is for the destination to show.
     """
-    fingerprints = [plan.fingerprint(plan.grid.window(i, plan.tile_size)) for i in window_ids]
     progress = Progress(len(window_ids))
     report_progress("windows", 0, len(window_ids))
-    failures = {}
+    failures: dict[str, str] = {}
+    done = 0
+    batches = in_batches(window_ids)
     budget.apply()
     pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=budget.workers)
-    with pool as runner:
-        futures = runner.map(
-            # These windows' tiles are not there as they should be, so a cached record of them is no good.
-            window_median.with_options(refresh_cache=True),
-            {
-                "destination": unmapped(plan.destination),
-                "plan_digest": unmapped(plan.digest),
-                "window_id": list(window_ids),
-                "fingerprint": fingerprints,
-                "threads": unmapped(budget.threads),
-                "window_bytes": unmapped(budget.window_bytes),
-            },
-        )
-        names = dict(zip(futures, window_ids, strict=True))
-        for done, future in enumerate(as_completed(list(futures)), start=1):
+    with pool as runner, stopped_by_errors():
+        futures = submit(runner, plan, batches, budget)
+        names = dict(zip(futures, batches, strict=True))
+        for future in as_completed(futures):
             future.wait()  # it is done; without this its state is asked of the server, which learns of it later
             if not future.state.is_completed():
-                failures[names[future]] = cause_of(future)
+                failures |= causes_of(future, names[future])
+            done += len(names[future])
             progress.show(done)
             report_progress("windows", done, len(window_ids))
     return failures
 
 
-def cause_of(future: "PrefectFuture[Any]") -> str:
-    """Why a task failed, in our own words where the error is ours."""
+def in_batches(window_ids: Sequence[str]) -> list[list[str]]:
+    """Windows in the order given, one by one or, beyond MOST_TASKS, in as many batches of equal length."""
+    size = max(1, math.ceil(len(window_ids) / MOST_TASKS))
+    return [list(window_ids[start : start + size]) for start in range(0, len(window_ids), size)]
+
+
+def submit(
+    runner: "ThreadPoolTaskRunner[Any]", plan: Plan, batches: Sequence[list[str]], budget: Budget
+) -> "list[PrefectFuture[Any]]":
+    """One task run for each batch; a batch of one is a window and says so."""
+    fingerprints = [[plan.fingerprint(plan.grid.window(i, plan.tile_size)) for i in ids] for ids in batches]
+    arguments: dict[str, Any] = {
+        "destination": unmapped(plan.destination),
+        "plan_digest": unmapped(plan.digest),
+        "threads": unmapped(budget.threads),
+        "window_bytes": unmapped(budget.window_bytes),
+    }
+    if all(len(ids) == 1 for ids in batches):
+        task: Task[..., Any] = window_median
+        arguments |= {"window_id": [ids[0] for ids in batches], "fingerprint": [known[0] for known in fingerprints]}
+    else:
+        task = window_medians
+        arguments |= {"window_ids": list(batches), "fingerprint": [batch_fingerprint(known) for known in fingerprints]}
+    # These windows' tiles are not there as they should be, so a cached record of them is no good.
+    return list(runner.map(task.with_options(refresh_cache=True), arguments))
+
+
+def causes_of(future: "PrefectFuture[Any]", window_ids: Sequence[str]) -> dict[str, str]:
+    """Window id → why a task failed, in our own words where the error is ours."""
     error = future.result(raise_on_failure=False)
-    if isinstance(error, ClearyearError):
-        return error.found
-    return future.state.message or str(error)
+    if isinstance(error, BatchError):
+        return error.causes
+    cause = error.found if isinstance(error, ClearyearError) else future.state.message or str(error)
+    return dict.fromkeys(window_ids, cause)
 
 
 def with_cause(status: WindowStatus, failures: dict[str, str]) -> WindowStatus:

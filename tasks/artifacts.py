@@ -5,6 +5,7 @@ beside the picture, across the page.
 """
 
 import base64
+import time
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -25,20 +26,25 @@ _SIDE = 640
 """Longest side of a picture in pixels: what the page has room for, some 100 kB in the server's database."""
 
 
+_EVERY = 2.0
+"""Seconds between two updates of the progress; one costs about 20 ms, and nobody looks more often."""
+
+
 class Progress:
-    """The progress artifact of one run, updated a percent at a time: an update costs about 20 ms."""
+    """The progress artifact of one run, updated a percent at a time, but not more often than anybody looks."""
 
     def __init__(self, total: int) -> None:
         self.total = max(total, 1)
         self.shown = 0
+        self.updated = time.monotonic()
         created = create_progress_artifact(0.0, key="windows-progress", description=f"{total} windows to compute")
         self.artifact_id: UUID = created  # type: ignore[assignment]
 
     def show(self, done: int) -> None:
         """Tell how many windows are done."""
         percent = int(100 * done / self.total)
-        if percent > self.shown:
-            self.shown = percent
+        if percent == 100 or (percent > self.shown and time.monotonic() - self.updated >= _EVERY):
+            self.shown, self.updated = percent, time.monotonic()
             update_progress_artifact(self.artifact_id, float(percent))
 
 

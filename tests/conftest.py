@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness import Prefect, copy_of_prefect_yaml, running_prefect
 from hypothesis import settings
 from numpy.typing import NDArray
 
@@ -98,3 +99,26 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=180):
         yield
+
+
+# The annual run is written into the database at most this long before it is due. Prefect's default of 100 days would
+# make what is tested depend on the day of the test.
+FAR_AHEAD = {"PREFECT_SERVER_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME": "P400D"}
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("e2e")
+
+
+@pytest.fixture(scope="session")
+def prefect(place: Path) -> Iterator[Prefect]:
+    """Server, worker and the deployments, made from a folder that holds nothing but prefect.yaml."""
+    with running_prefect(place, **FAR_AHEAD) as running:
+        file = copy_of_prefect_yaml(place / "deploy")
+        annual = {"CLEARYEAR_SCENES": str(place / "annual"), "CLEARYEAR_OUT": str(place / "composites")}
+        done = running.command("prefect", "--no-prompt", "deploy", "--all", cwd=file.parent, **annual)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "WARNING" not in done.stdout + done.stderr
+        assert list(file.parent.iterdir()) == [file]
+        yield running

@@ -16,7 +16,7 @@ LAYERS = [
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
     {"plan", "memory", "job", "gdal", "tiff", "scenes"},
     {"cog", "direct", "read", "demo"},
-    {"window", "completeness", "budget"},
+    {"window", "completeness", "budget", "batch"},
     {"pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
     {"publish", "estimate", "payload"},

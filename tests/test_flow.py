@@ -189,3 +189,116 @@ def test_repair_flow_computes_only_what_is_not_there(job: Job, folder: Path) -> 
         "x00000_y00000",
         "x00032_y00016",
     }
+
+
+# -- batches -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a plan of thousands of windows is cut, here twelve into four."""
+    from flows import steps
+
+    monkeypatch.setattr(steps, "MOST_TASKS", 4)
+
+
+def task_runs(job: Job, count: int) -> dict[str, str]:
+    """Name → state of the task runs of the last flow run for this job, once the server knows so many."""
+    import time
+
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        [last] = client.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
+        assert last.parameters["job"]["out"] == job.out
+        for _ in range(600):
+            mine = FlowRunFilter(id=FlowRunFilterId(any_=[last.id]))
+            found = client.read_task_runs(flow_run_filter=mine)
+            if len(found) >= count and all(run.state and run.state.is_final() for run in found):
+                break
+            time.sleep(0.1)
+        return {run.name: str(run.state and run.state.name) for run in found}
+
+
+def test_cut_into_as_many_batches_as_there_may_be_tasks() -> None:
+    from flows.steps import MOST_TASKS, in_batches
+
+    for count in (1, 121, MOST_TASKS, MOST_TASKS + 1, 10_000):
+        ids = [str(number) for number in range(count)]
+        batches = in_batches(ids)
+        assert [i for batch in batches for i in batch] == ids
+        assert len(batches) <= MOST_TASKS
+        assert {len(batch) for batch in batches[:-1]} <= {len(batches[0])}
+        assert len(batches) == count or count > MOST_TASKS
+
+
+@pytest.mark.usefixtures("batches_of_three")
+def test_batches_give_the_same_bytes_and_name_their_windows(
+    job: Job, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(job).is_completed()
+    names = {"x00000_y00000 +2", "x00048_y00000 +2", "x00032_y00016 +2", "x00016_y00032 +2"}
+    runs = task_runs(job, 5)
+    assert {name for name in runs if " +" in name} == names
+    assert set(runs.values()) == {"Completed"}
+    batched = digests(folder)
+    monkeypatch.undo()
+    alone = job.model_copy(update={"out": str(tmp_path / "alone")})
+    assert run(alone).is_completed()
+    assert digests(Path(alone.out)) == batched
+
+
+@pytest.mark.usefixtures("batches_of_three")
+def test_poisoned_window_of_a_batch_fails_alone(job: Job, folder: Path, poisoned: Path) -> None:
+    state = run(job)
+    assert state.message.startswith("1 of 12 windows are not done: 1 missing (x00016_y00016: 1 of 7 scenes could not")
+    assert state.result(raise_on_failure=False).outcome["missing"] == ["x00016_y00016"]
+    assert {name for name, end in task_runs(job, 4).items() if end == "Failed"} == {"x00048_y00000 +2"}
+
+
+@pytest.mark.usefixtures("batches_of_three")
+def test_a_batch_tried_again_computes_only_what_is_not_done(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    from clearyear import batch
+    from clearyear.errors import StoreError
+    from clearyear.window import compute_window
+    from flows import steps
+    from tasks import window_median as module
+
+    tries: dict[str, int] = {}
+
+    def flaky(plan: Any, window: Any, store: Any, *, threads: int) -> Any:
+        tries[window.id] = tries.get(window.id, 0) + 1
+        if window.id == "x00016_y00000" and tries[window.id] < 3:
+            raise StoreError("503 from the bucket", transient=True)
+        return compute_window(plan, window, store, threads=threads)
+
+    monkeypatch.setattr(batch, "compute_window", flaky)
+    monkeypatch.setattr(steps, "window_medians", module.window_medians.with_options(retry_delay_seconds=0))
+    assert run(job).is_completed()
+    assert tries.pop("x00016_y00000") == 3
+    assert set(tries.values()) == {1}
+    assert len(tries) == 11
+
+
+@pytest.mark.usefixtures("batches_of_three")
+def test_a_window_that_never_ends_does_not_take_its_batch_with_it(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    import time
+
+    from clearyear import batch
+    from clearyear.window import compute_window
+    from flows import steps
+    from tasks import window_median as module
+
+    def stuck(plan: Any, window: Any, store: Any, *, threads: int) -> Any:
+        while window.id == "x00016_y00000":  # as reading scene after scene from a server that drips
+            time.sleep(0.01)
+        return compute_window(plan, window, store, threads=threads)
+
+    monkeypatch.setattr(batch, "compute_window", stuck)
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(steps, "window_medians", module.window_medians.with_options(retries=0))
+    state = run(job)
+    assert state.result(raise_on_failure=False).outcome["missing"] == ["x00016_y00000"]
+    assert "x00016_y00000: TimeoutError" in state.message

@@ -1,7 +1,7 @@
 """The plan against what is really there: ok | empty | missing | invalid | stale, window by window."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
@@ -14,6 +14,9 @@ from clearyear.stores import Store
 from clearyear.window import LayerFile, WindowResult
 
 _THREADS = 8
+
+_Look = Callable[[str], int | None]
+"""A file's bytes by its name below the store, None where there is none."""
 
 
 class Status(StrEnum):
@@ -49,16 +52,36 @@ class WindowStatus(BaseModel):
 def check_plan(plan: Plan, store: Store, windows: Iterable[Window] | None = None) -> list[WindowStatus]:
     """Check every window of the plan (or those given), reading every byte of every tile.
 
+    For the whole plan one listing says what need not be looked for: in a bucket, asking for each file by itself would
+    cost as many requests as there are files. What is missing still follows from the plan.
+
     Returns:
         One status a window, in the plan's order: a partition of the plan.
     """
+    look = None
+    if windows is None:
+        look = {entry.name: entry.size for entry in store.entries("tiles/")}.get
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda w: check_window(plan, w, store), plan.windows if windows is None else windows))
+        chosen = plan.windows if windows is None else windows
+        return list(pool.map(lambda w: check_window(plan, w, store, size_of=look), chosen))
 
 
-def check_window(plan: Plan, window: Window, store: Store) -> WindowStatus:
-    """Check one window: record, fingerprint, then size and checksum of each of its tiles."""
-    result, problem = _record(plan, window, store)
+def check_window(plan: Plan, window: Window, store: Store, *, size_of: _Look | None = None) -> WindowStatus:
+    """Check one window: record, fingerprint, then size and checksum of each of its tiles.
+
+    Args:
+        plan: what must be there.
+        window: one of its windows.
+        store: where it must be.
+        size_of: a file's bytes by its name, None where there is none; left out, the store is asked.
+    """
+
+    def ask(name: str) -> int | None:
+        entry = store.stat(name)
+        return None if entry is None else entry.size
+
+    look = size_of or ask
+    result, problem = _record(plan, window, store, look)
     if result is None:
         return WindowStatus(id=window.id, status=Status.MISSING, cause=problem)
     if result.status == "failed":
@@ -71,33 +94,37 @@ def check_window(plan: Plan, window: Window, store: Store) -> WindowStatus:
         return WindowStatus(id=window.id, status=Status.STALE, cause=cause, result=result)
     for layer in plan.product.layers:
         file = result.layers.get(layer)
-        status, cause = _check_file(file, store) if file else (Status.MISSING, f"no {layer} layer was written")
+        status, cause = _check_file(file, store, look) if file else (Status.MISSING, f"no {layer} layer was written")
         if status is not Status.OK:
             return WindowStatus(id=window.id, status=status, cause=cause, result=result)
     status = Status.EMPTY if result.status == "empty" else Status.OK
     return WindowStatus(id=window.id, status=status, result=result)
 
 
-def _record(plan: Plan, window: Window, store: Store) -> tuple[WindowResult | None, str]:
+def _record(plan: Plan, window: Window, store: Store, look: _Look) -> tuple[WindowResult | None, str]:
     name = plan.record_name(window)
-    if store.stat(name) is None:
-        if store.stat(plan.tile_name(window)) is not None:
+    if look(name) is None:
+        if look(plan.tile_name(window)) is not None:
             return None, "a tile lies there without its record: it was not finished"
         return None, "not computed yet"
     try:
         return WindowResult.model_validate_json(store.read(name)), ""
+    except StoreError as error:
+        if error.transient:
+            raise
+        return None, error.found  # it has gone since it was listed
     except ValueError:
         return None, f"its record {name} cannot be read"
 
 
-def _check_file(file: LayerFile, store: Store) -> tuple[Status, str]:
-    entry = store.stat(file.name)
-    if entry is None:
+def _check_file(file: LayerFile, store: Store, look: _Look) -> tuple[Status, str]:
+    size = look(file.name)
+    if size is None:
         return Status.MISSING, f"{file.name} is gone"
-    if entry.size < file.size:
-        return Status.INVALID, f"{file.name} is truncated: {entry.size} of {file.size} bytes"
-    if entry.size > file.size:
-        return Status.INVALID, f"{file.name} has {entry.size} bytes, {file.size} were written"
+    if size < file.size:
+        return Status.INVALID, f"{file.name} is truncated: {size} of {file.size} bytes"
+    if size > file.size:
+        return Status.INVALID, f"{file.name} has {size} bytes, {file.size} were written"
     try:
         digest = hashlib.sha256(store.read(file.name)).hexdigest()
     except StoreError as error:

@@ -4,6 +4,7 @@
     ├── InputError            exit 2   the job, its scenes or its destination are not what they must be
     ├── ReadError                      one scene could not be read in one window
     ├── WindowError                    one window could not be computed
+    ├── BatchError                     some windows of a batch could not be computed
     ├── StoreError                     a store did not answer as it must
     └── IncompleteError       exit 3   windows are missing and the user did not allow that
 
@@ -68,6 +69,22 @@ class ReadError(ClearyearError):
 
 class WindowError(ClearyearError):
     """One window could not be computed; more scenes failed than the job allows."""
+
+
+class BatchError(ClearyearError):
+    """Some windows of a batch could not be computed; ``causes`` says why, by window id. The others are done."""
+
+    def __init__(
+        self,
+        found: str,
+        wanted: str = "",
+        do: str = "",
+        *,
+        causes: dict[str, str] | None = None,
+        transient: bool = False,
+    ) -> None:
+        super().__init__(found, wanted, do, transient=transient)
+        self.causes = causes or {}
 
 
 class StoreError(ClearyearError):

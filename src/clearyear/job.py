@@ -119,6 +119,21 @@ class Job(BaseModel):
         title="Replace another plan",
         description="Allow this job to replace a different plan at the destination. Windows that still agree are kept.",
     )
+    work_pool: str | None = Field(
+        default=None,
+        min_length=1,
+        title="Work pool",
+        description="Split the windows into flow runs of window-batch on this pool, each a job of its own; a "
+        "deployment of window-batch must be there. Left out: all in one process.",
+        examples=["cloud-run"],
+    )
+    windows_per_shard: int = Field(
+        default=50,
+        ge=1,
+        le=600,
+        title="Windows per job",
+        description="How many windows a flow run of window-batch has at most, when a work pool is named.",
+    )
 
 
 def load_job(path: str, **overrides: Any) -> Job:

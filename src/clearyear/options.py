@@ -91,6 +91,10 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]"),
         click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]"),
         click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
+        click.option(
+            "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
+        ),
+        click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
     ]
     for option in reversed(options):
         function = option(function)

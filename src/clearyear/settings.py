@@ -51,6 +51,21 @@ class Settings(BaseSettings):
         default=None, description="Memory of the whole container; left out, its cgroup's limit if it has one."
     )
     gs_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
+    shard_tries: int = Field(default=3, ge=1, description="How often a shard's unfinished windows are sent at most.")
+    shard_poll_seconds: float = Field(default=5.0, gt=0, description="Pause between two looks at the shards' states.")
+    shard_start_seconds: float = Field(
+        default=1800.0, gt=0, description="A shard not begun in that time, while none was served, is lost."
+    )
+    shard_silence_seconds: float = Field(
+        default=900.0,
+        gt=0,
+        description="A running shard that finished no window and was silent for so long is lost: five heartbeats.",
+    )
+    shard_stall_seconds: float = Field(
+        default=14400.0,
+        gt=0,
+        description="A running shard that finished no window for so long is hung: one window's time-out, four times.",
+    )
     decode_mb_per_s: float = Field(
         default=250.0,
         gt=0,

@@ -26,6 +26,8 @@ class LocalStore:
     def entries(self, prefix: str = "") -> list[Entry]:
         """See Store."""
         base = self.folder / prefix
+        if prefix and not base.exists():
+            return []  # as in a bucket, where there are no folders
         found = []
         for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
             folders[:] = sorted(f for f in folders if f != _SCRATCH)
