@@ -61,7 +61,7 @@ def assemble(
         with spool_path.open("w+b") as file, ThreadPoolExecutor(_THREADS) as pool:
             spool = _Spool(file, frame)
             pyramid = _Pyramid(spool, layer, frame, base, pool, all(read for _, read, _ in sources))
-            ahead = max(2, min(2 * _THREADS, _AHEAD_BYTES // max(1, *(size for *_, size in sources))))
+            ahead = _ahead(sources, layer, base)
 
             def load(source: Source) -> Part | None:
                 window, read, _ = source
@@ -75,6 +75,13 @@ def assemble(
                 tiff.write_tiff(out, spool.levels(), fields, block=frame.block, classic_most=classic_most)
     finally:
         spool_path.unlink(missing_ok=True)
+
+
+def _ahead(sources: Sequence[Source], layer: Layer, base: int) -> int:
+    """How many tiles may be read before their turn: at least one, and few where they are large."""
+    sample = layer.n_bands * np.dtype(layer.dtype).itemsize
+    largest = max(2 * size + (window.n_pixels >> 2 * base) * sample for window, _, size in sources)
+    return max(1, min(2 * _THREADS, _AHEAD_BYTES // largest))
 
 
 def _in_order(

@@ -185,15 +185,17 @@ def problems(path: str) -> list[str]:
         found = [*errors, *warnings]
         with rasterio.open(path) as dataset:
             levels = len(dataset.overviews(1))
-        for level in range(-1, levels):
-            _read_level(path, {} if level < 0 else {"overview_level": level})
+        tiled = [_read_level(path, {} if level < 0 else {"overview_level": level}) for level in range(-1, levels)]
+        if all(tiled):
+            # rio-cogeo takes a level as wide as one block for one of strips.
+            found = [said for said in found if "not tiled" not in said]
     except (rasterio.errors.RasterioError, OSError, ClearyearError) as error:
         return [f"cannot be read: {gdal.words(error)}"]
     return found
 
 
-def _read_level(path: str, options: dict[str, int]) -> None:
-    """Decode every block of one level; each thread by a dataset and into a buffer of its own."""
+def _read_level(path: str, options: dict[str, int]) -> bool:
+    """Decode every block of one level, each thread by a dataset and into a buffer of its own; are they squares?"""
     own = local()
 
     def read(window: RasterioWindow) -> None:
@@ -205,6 +207,7 @@ def _read_level(path: str, options: dict[str, int]) -> None:
 
     with rasterio.open(path, sharing=False, **options) as dataset:
         windows = [window for _, window in dataset.block_windows(1)]
+        block_height, block_width = dataset.block_shapes[0]
     opened: list[Any] = []
     try:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -213,3 +216,4 @@ def _read_level(path: str, options: dict[str, int]) -> None:
     finally:
         for dataset in opened:
             dataset.close()
+    return bool(block_height == block_width)

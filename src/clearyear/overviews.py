@@ -5,7 +5,10 @@ happens to be the nodata value takes a neighbouring one, so that no valid pixel 
 level above has half of it rounded down, its pixels then being a little more than two by two: what they cut counts by
 its share. ``nearest`` takes the pixel at the upper left, or where the side is odd the one nearest to that.
 Source: GDAL 3.10, gcore/overview.cpp, GDALResampleChunk_AverageOrRMS_T and GDALResampleChunk_Near_T. Whole numbers come
-out equal; floats differ in the last bit here and there, because GDAL adds them in another order.
+out equal; floats differ in the last bit here and there, because GDAL adds them in another order. Two things GDAL does
+and we do not: where a mean of signed numbers only rounds to nodata, it loses the pixel; and where a block of the level
+below takes more than 10 MB (in its working type: 3 bands of int16, 6 of uint16), it goes back to the full resolution
+(GDAL_OVR_CHUNK_MAX_SIZE; later versions a tenth of the RAM).
 """
 
 import math
@@ -64,7 +67,8 @@ class Overview:
 
     def push(self, rows: Array) -> Array:
         """Take the next rows (B, n, width below); returns the rows of this level that are whole now (B, m, width)."""
-        kept = rows if self._kept is None else np.concatenate([self._kept, rows], axis=1)
+        # The kernels are compiled for arrays that lie in memory in one piece.
+        kept = np.ascontiguousarray(rows) if self._kept is None else np.concatenate([self._kept, rows], axis=1)
         done = self._done
         until = int(np.searchsorted(self._ys.end, self._top + kept.shape[1], side="right"))
         out = np.empty((kept.shape[0], until - done, self.size[0]), self.dtype)
@@ -79,20 +83,23 @@ class Overview:
         return out
 
     def _average(self, kept: Array, rows: slice, out: Array) -> None:
-        nodata = self.nodata
-        start = self._ys.start[rows] - self._top
+        """Mean of the kept rows; the first of them is the first that ``rows`` need."""
+        nodata, instead = self.nodata, self._instead()
         if self._even and self.dtype.kind in "ui":
-            whole = nodata is not None and math.isfinite(nodata) and float(nodata).is_integer()
-            mean_of_four(kept[:, start[0] :], out, int(nodata) if whole and nodata is not None else _NEVER,
-                         int(self._instead()))  # fmt: skip
+            usable = nodata is not None and float(nodata).is_integer()
+            mean_of_four(kept, out, int(nodata) if usable and nodata is not None else _NEVER, int(instead))
             return
         xs, ys = self._xs, self._ys
         mean_by_share(
-            kept, out, start, ys.end[rows] - self._top, ys.first[rows], ys.last[rows],
-            xs.start, xs.end, xs.first, xs.last,
-            nodata is not None, 0.0 if nodata is None else float(nodata), float(self._instead()),
+            kept,
+            out,
+            (ys.start[rows] - self._top, ys.end[rows] - self._top, ys.first[rows], ys.last[rows]),
+            (xs.start, xs.end, xs.first, xs.last),
+            nodata is not None,
+            0.0 if nodata is None else float(nodata),
+            instead,
             {"u": 0, "i": 1, "f": 2}[self.dtype.kind],
-        )  # fmt: skip
+        )
 
     def _instead(self) -> float:
         """What a valid mean becomes that happens to be the nodata value."""
@@ -102,7 +109,7 @@ class Overview:
         if self.dtype.kind == "f":
             most = np.finfo(self.dtype).max
             return float(np.nextafter(self.dtype.type(nodata), self.dtype.type(0 if nodata == most else most)))
-        return nodata - 1 if nodata == np.iinfo(self.dtype).max else nodata + 1
+        return float(nodata - 1 if nodata == np.iinfo(self.dtype).max else nodata + 1)
 
 
 def halved(pixels: Array, *, nodata: float | None, resampling: str) -> Array:
@@ -138,10 +145,10 @@ def mean_of_four(rows, out, nodata, instead):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def mean_by_share(  # type: ignore[no-untyped-def]
-    rows, out, y_start, y_end, y_first, y_last, x_start, x_end, x_first, x_last, masked, nodata, instead, kind
-):
-    """Any ratio, any type. kind: 0 without sign, 1 with sign, 2 float."""
+def mean_by_share(rows, out, ys, xs, masked, nodata, instead, kind):  # type: ignore[no-untyped-def]
+    """Any ratio, any type. ys, xs: the arrays of Spans. kind: 0 without sign, 1 with sign, 2 float."""
+    y_start, y_end, y_first, y_last = ys
+    x_start, x_end, x_first, x_last = xs
     n_bands, height, width = out.shape
     for band in range(n_bands):
         for i in range(height):

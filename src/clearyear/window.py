@@ -90,7 +90,7 @@ def compute_window(plan: Plan, window: Window, store: Store, *, threads: int = 1
         store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
         raise error
     seen = layers["count"].max(axis=0) > 0
-    files = {name: _write_layer(plan, window, store, name, layers[name]) for name in plan.product.layers}
+    files = {name: write_layer(plan, window, store, name, layers[name]) for name in plan.product.layers}
     result = WindowResult(
         id=window.id,
         status="ok" if seen.any() else "empty",
@@ -186,7 +186,7 @@ def _buffer(size: int) -> NDArray[np.uint8]:
     return buffer
 
 
-def _write_layer(plan: Plan, window: Window, store: Store, name: str, array: NDArray[np.generic]) -> LayerFile:
+def write_layer(plan: Plan, window: Window, store: Store, name: str, array: NDArray[np.generic]) -> LayerFile:
     """Write a tile whose blocks, and those of its half-size level, are the mosaic's wherever that is possible."""
     layer, frame = layer_of(plan, name), frame_of(plan.grid, plan.tile_size)
     data = encode_tile(
