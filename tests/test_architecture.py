@@ -14,10 +14,10 @@ CORE = ROOT / "src" / "clearyear"
 LAYERS = [
     {"", "errors", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
-    {"plan", "memory", "job", "gdal", "tiff", "scenes"},
+    {"plan", "memory", "job", "gdal", "tiff", "tiffwrite", "blocks", "overviews", "layers", "parts", "scenes"},
     {"cog", "direct", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
-    {"pictures", "mosaic", "report", "report_text", "stac", "warm"},
+    {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
     {"publish", "estimate", "payload"},
     {"console", "options", "cli"},

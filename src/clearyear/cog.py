@@ -1,6 +1,10 @@
 """GeoTIFFs: tiles as bytes, the mosaic as a COG, and the proof that a file can be read whole."""
 
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -14,23 +18,15 @@ from rasterio.windows import Window as RasterioWindow
 from clearyear import gdal
 from clearyear.errors import ClearyearError
 from clearyear.grid import Grid, Window
+from clearyear.layers import cog_block, tile_block
+from clearyear.tiffwrite import COMPRESSION, LAYOUT_TAGS, PREDICTOR, Directory, Level, number, read_directories
 
-_BLOCK = 512
-_LEAST_COG_BLOCK = 128
 _JPEG_QUALITY = 90
-
-
-def tile_block(width: int, height: int) -> int:
-    """The block size of a GeoTIFF of that size: 512, or less where the image is smaller; a multiple of 16."""
-    return min(_BLOCK, -(-max(width, height) // 16) * 16)
-
-
-def _predictor(dtype: str) -> int:
-    return 3 if dtype.startswith("float") else 2
+_TEMPLATE_SIDE = 16
 
 
 def profile(grid: Grid, window: Window | None, *, count: int, dtype: str, nodata: float | None) -> dict[str, Any]:
-    """Rasterio's profile of a tiled, lossless GeoTIFF over ``window`` of ``grid`` (None: all of it)."""
+    """Rasterio's profile of a tiled, uncompressed GeoTIFF over ``window`` of ``grid`` (None: all of it)."""
     w = window or Window(col_off=0, row_off=0, width=grid.width, height=grid.height)
     block = tile_block(w.width, w.height)
     return {
@@ -45,11 +41,35 @@ def profile(grid: Grid, window: Window | None, *, count: int, dtype: str, nodata
         "tiled": True,
         "blockxsize": block,
         "blockysize": block,
-        "compress": "deflate",
-        "predictor": _predictor(dtype),
         "interleave": "pixel",
         "photometric": "RGB" if count == 3 and dtype == "uint8" else "MINISBLACK",
+        "sparse_ok": True,
     }
+
+
+def fields(
+    settings: dict[str, Any], *, compress: str, names: tuple[str, ...] = (), tags: dict[str, str] | None = None
+) -> Directory:
+    """All tags of a GeoTIFF but its size and blocks, as GDAL writes them.
+
+    Args:
+        settings: of ``profile``.
+        compress: deflate, zstd or lzw, with the predictor of the type.
+        names: band descriptions.
+        tags: metadata items; must not change between equal runs.
+    """
+    from clearyear.blocks import CODES, predictor_of
+
+    small = dict.fromkeys(("width", "height", "blockxsize", "blockysize"), _TEMPLATE_SIDE)
+    with MemoryFile() as memory:
+        with memory.open(**settings | small) as dataset:
+            dataset.update_tags(**(tags or {}))
+            for index, name in enumerate(names, start=1):
+                if name:
+                    dataset.set_band_description(index, name)
+        (directory,) = read_directories(bytes(memory.getbuffer()))
+    kept = {tag: field for tag, field in directory.items() if tag not in LAYOUT_TAGS}
+    return kept | {COMPRESSION: number(CODES[compress]), PREDICTOR: number(predictor_of(settings["dtype"]))}
 
 
 def encode_tile(
@@ -60,8 +80,11 @@ def encode_tile(
     nodata: float | None,
     names: tuple[str, ...] = (),
     tags: dict[str, str] | None = None,
+    compress: str = "deflate",
+    block: int | None = None,
+    overview: str | None = None,
 ) -> bytes:
-    """One window's layer as a GeoTIFF in memory.
+    """One window's layer as a COG in memory.
 
     Args:
         array: (B, H, W).
@@ -70,19 +93,43 @@ def encode_tile(
         nodata: the nodata tag.
         names: band descriptions.
         tags: metadata items; must not change between equal runs.
+        compress: deflate, zstd or lzw.
+        block: side of the blocks; what suits the window if None.
+        overview: how the half-size level is made, ``average`` or ``nearest``; None leaves it out.
 
     Returns:
         The file's bytes; equal arguments give equal bytes.
     """
+    from clearyear.overviews import halved
+    from clearyear.tiffwrite import write_tiff
+
+    side = block or tile_block(window.width, window.height)
     settings = profile(grid, window, count=array.shape[0], dtype=str(array.dtype), nodata=nodata)
-    with MemoryFile() as memory:
-        with memory.open(**settings) as dataset:
-            dataset.write(array)
-            dataset.update_tags(**(tags or {}))
-            for index, name in enumerate(names, start=1):
-                if name:
-                    dataset.set_band_description(index, name)
-        return bytes(memory.getbuffer())
+    images = [array] if overview is None else [array, halved(array, nodata=nodata, resampling=overview)]
+    out = io.BytesIO()
+    write_tiff(
+        out,
+        [_level(image, side, compress) for image in images],
+        fields(settings, compress=compress, names=names, tags=tags),
+        block=side,
+    )
+    return out.getvalue()
+
+
+def _level(image: NDArray[np.generic], side: int, compress: str) -> Level:
+    from clearyear.blocks import encode_block
+
+    _, height, width = image.shape
+    rows, cols = -(-height // side), -(-width // side)
+    blocks = [
+        [
+            encode_block(image[:, r * side : (r + 1) * side, c * side : (c + 1) * side], side, compress)
+            for c in range(cols)
+        ]
+        for r in range(rows)
+    ]
+    counts = np.array([[len(data) for data in row] for row in blocks], np.int64)
+    return Level(width=width, height=height, counts=counts, read=lambda r, c: blocks[r][c])
 
 
 def decode_tile(data: bytes) -> NDArray[np.generic]:
@@ -111,7 +158,7 @@ def write_cog(source: Path, target: Path, *, compress: str, resampling: str) -> 
         resampling: how overviews are made: ``average`` (of valid pixels) or ``nearest`` (classes, indices).
     """
     with rasterio.open(source) as dataset:
-        block = max(_LEAST_COG_BLOCK, tile_block(dataset.width, dataset.height))
+        block = cog_block(dataset.width, dataset.height)
     options: dict[str, Any] = {"quality": _JPEG_QUALITY} if compress == "jpeg" else {"predictor": "YES"}
     rasterio_copy(
         source,
@@ -138,11 +185,35 @@ def problems(path: str) -> list[str]:
         found = [*errors, *warnings]
         with rasterio.open(path) as dataset:
             levels = len(dataset.overviews(1))
-        for level in range(-1, levels):
-            extra = {} if level < 0 else {"overview_level": level}
-            with rasterio.open(path, **extra) as dataset:
-                for _, window in dataset.block_windows(1):
-                    dataset.read(window=window)
+        tiled = [_read_level(path, {} if level < 0 else {"overview_level": level}) for level in range(-1, levels)]
+        if all(tiled):
+            # rio-cogeo takes a level as wide as one block for one of strips.
+            found = [said for said in found if "not tiled" not in said]
     except (rasterio.errors.RasterioError, OSError, ClearyearError) as error:
         return [f"cannot be read: {gdal.words(error)}"]
     return found
+
+
+def _read_level(path: str, options: dict[str, int]) -> bool:
+    """Decode every block of one level, each thread by a dataset and into a buffer of its own; are they squares?"""
+    own = local()
+
+    def read(window: RasterioWindow) -> None:
+        if not hasattr(own, "dataset"):
+            own.dataset = rasterio.open(path, sharing=False, **options)
+            opened.append(own.dataset)
+            own.buffer = np.empty((own.dataset.count, *own.dataset.block_shapes[0]), own.dataset.dtypes[0])
+        own.dataset.read(window=window, out=own.buffer[:, : window.height, : window.width])
+
+    with rasterio.open(path, sharing=False, **options) as dataset:
+        windows = [window for _, window in dataset.block_windows(1)]
+        block_height, block_width = dataset.block_shapes[0]
+    opened: list[Any] = []
+    try:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for _ in pool.map(read, windows):
+                pass
+    finally:
+        for dataset in opened:
+            dataset.close()
+    return bool(block_height == block_width)

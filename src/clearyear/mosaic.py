@@ -1,20 +1,28 @@
 """Windows → one COG for each layer. The extent is the plan's; a missing window stays nodata."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rasterio
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.cog import decode_tile, problems, profile, rasterio_window, write_cog
+from clearyear.assemble import Source, assemble
+from clearyear.cog import decode_tile, fields, problems, profile, rasterio_window, write_cog
 from clearyear.completeness import WindowStatus
 from clearyear.errors import ClearyearError, StoreError
+from clearyear.grid import Window
+from clearyear.layers import Layer, frame_of, layer_of
+from clearyear.parts import Differs
 from clearyear.pictures import preview
 from clearyear.plan import Plan
 from clearyear.stores import Store
-from clearyear.window import LAYER_NODATA, LayerFile
+from clearyear.window import LayerFile
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 22
 
@@ -30,8 +38,9 @@ class Mosaic(BaseModel):
 def build_mosaic(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosaic:
     """Join the windows that are there into one valid COG for each layer and publish them.
 
-    Memory stays at one window and GDAL's cache: the image is put down window by window in a scratch file on the
-    destination's disk, then rewritten as a COG.
+    Where the mosaic's blocks are the tiles' own, their bytes are put together (``assemble``). JPEG, masks, and tiles
+    of another block size are put down in a scratch image on the destination's disk and encoded once. Memory stays at
+    a few windows either way.
 
     Args:
         plan: what the extent, the names and the compression follow from.
@@ -64,59 +73,77 @@ def build_mosaic(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> 
             cog.unlink(missing_ok=True)
 
 
-def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: str, cog: Path) -> None:
+def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], name: str, cog: Path) -> None:
     """Make one layer's COG at ``cog``, a scratch path, and read it back whole."""
-    image = cog.with_name(f"image-{plan.mosaic_name(layer)}")
-    composite = layer == "composite"
-    lossy = composite and plan.product.compress == "jpeg"
-    # Where no value means nodata, a gap would pass for zeros that were seen.
-    unmarked = composite and plan.product.nodata is None and not all(status.is_done for status in statuses)
-    try:
-        _put_down(plan, store, statuses, layer, image, masked=lossy or unmarked)
-        write_cog(
-            image,
-            cog,
-            compress=plan.product.compress if composite or plan.product.compress != "jpeg" else "deflate",
-            # The source layer holds indices: their mean is no scene.
-            resampling="nearest" if layer == "source" else "average",
-        )
-    finally:
-        image.unlink(missing_ok=True)
+    layer = layer_of(plan, name)
+    # Where no value means nodata, a gap would pass for zeros that were seen: it needs a mask, as JPEG does.
+    unmarked = name == "composite" and layer.nodata is None and not all(status.is_done for status in statuses)
+    masked = layer.compress == "jpeg" or unmarked
+    if masked or not _joined(plan, store, statuses, layer, cog):
+        _encode_once(plan, store, statuses, layer, cog, masked=masked)
     if found := problems(str(cog)):
         raise ClearyearError(
-            f"The {layer} mosaic is not a valid COG: {'; '.join(found)}", "a COG that reads back whole", "report this"
+            f"The {name} mosaic is not a valid COG: {'; '.join(found)}", "a COG that reads back whole", "report this"
         )
 
 
-def _put_down(
-    plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: str, image: Path, *, masked: bool
+def _joined(plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: Layer, cog: Path) -> bool:
+    """Put the layer together from its tiles' bytes, if they are what the mosaic is made of."""
+    frame = frame_of(plan.grid, plan.tile_size)
+    if not (frame.whole and layer.joined):
+        return False
+    settings = profile(plan.grid, None, count=layer.n_bands, dtype=layer.dtype, nodata=layer.nodata)
+    tags = mosaic_tags(plan, statuses)
+    sources = [_source(store, w, s, layer.name) for w, s in zip(plan.windows, statuses, strict=True)]
+    try:
+        assemble(
+            cog,
+            sources,
+            layer=layer,
+            frame=frame,
+            fields=fields(settings, compress=layer.lossless, names=layer.band_names, tags=tags),
+        )
+    except Differs as difference:
+        log.info("The %s tiles are decoded and encoded again: %s", layer.name, difference)
+        return False
+    return True
+
+
+def _source(store: Store, window: Window, status: WindowStatus, layer: str) -> Source:
+    if status.result is None or not status.is_done:
+        return window, None, 0
+    return window, partial(_tile, store, status, layer), status.result.layers[layer].size
+
+
+def _encode_once(
+    plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: Layer, cog: Path, *, masked: bool
 ) -> None:
-    """Write every finished tile of ``layer`` into an uncompressed, sparse GeoTIFF."""
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
-        _create(plan, layer, image, statuses, masked=masked) as dataset,
-    ):
-        for window, status in zip(plan.windows, statuses, strict=True):
-            if not status.is_done:
-                continue
-            pixels = _tile(store, status, layer)
-            dataset.write(pixels, window=rasterio_window(window))
-            if masked:
-                dataset.write_mask((pixels != plan.product.nodata).any(axis=0), window=rasterio_window(window))
+    """Put every finished tile down in an uncompressed, sparse GeoTIFF and let GDAL make a COG of it."""
+    image = cog.with_name(f"image-{cog.name}")
+    try:
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+            _create(plan, layer, image, statuses, masked=masked) as dataset,
+        ):
+            for window, status in zip(plan.windows, statuses, strict=True):
+                if not status.is_done:
+                    continue
+                pixels = decode_tile(_tile(store, status, layer.name))
+                dataset.write(pixels, window=rasterio_window(window))
+                if masked:
+                    dataset.write_mask((pixels != layer.nodata).any(axis=0), window=rasterio_window(window))
+        write_cog(image, cog, compress=layer.compress, resampling=layer.resampling)
+    finally:
+        image.unlink(missing_ok=True)
 
 
-def _create(plan: Plan, layer: str, image: Path, states: Sequence[WindowStatus], *, masked: bool) -> Any:
-    composite = layer == "composite"
-    bands = {"composite": plan.product.n_bands, "source": 1}.get(layer, plan.count_bands)
-    dtype = {"composite": plan.product.dtype, "count": "uint16", "source": "int16"}[layer]
-    nodata = plan.product.nodata if composite else LAYER_NODATA[layer]
-    settings = profile(plan.grid, None, count=bands, dtype=dtype, nodata=None if masked else nodata)
-    del settings["compress"], settings["predictor"]
-    dataset = rasterio.open(image, "w", **settings, sparse_ok=True, bigtiff="IF_SAFER")
+def _create(plan: Plan, layer: Layer, image: Path, states: Sequence[WindowStatus], *, masked: bool) -> Any:
+    settings = profile(plan.grid, None, count=layer.n_bands, dtype=layer.dtype, nodata=None if masked else layer.nodata)
+    dataset = rasterio.open(image, "w", **settings, bigtiff="IF_SAFER")
     dataset.update_tags(**mosaic_tags(plan, states))
-    for index, name in enumerate(plan.product.band_names if composite else (), start=1):
-        if name:
-            dataset.set_band_description(index, name)
+    for index, band in enumerate(layer.band_names, start=1):
+        if band:
+            dataset.set_band_description(index, band)
     return dataset
 
 
@@ -137,8 +164,8 @@ def mosaic_tags(plan: Plan, statuses: Sequence[WindowStatus]) -> dict[str, str]:
     return tags
 
 
-def _tile(store: Store, status: WindowStatus, layer: str) -> Any:
-    """The tile's pixels, from exactly the bytes its record speaks of."""
+def _tile(store: Store, status: WindowStatus, layer: str) -> bytes:
+    """Exactly the bytes that the tile's record speaks of."""
     assert status.result is not None  # is_done says so
     file = status.result.layers[layer]
     data = store.read(file.name)
@@ -149,7 +176,7 @@ def _tile(store: Store, status: WindowStatus, layer: str) -> Any:
             "run it again",
             transient=True,
         )
-    return decode_tile(data)
+    return data
 
 
 def _file_digest(path: Path) -> str:

@@ -12,9 +12,9 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from clearyear import __version__
+from clearyear.layers import LAYER_NODATA
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
-from clearyear.window import LAYER_NODATA
 
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",

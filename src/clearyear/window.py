@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from clearyear.cog import encode_tile
 from clearyear.errors import WindowError
 from clearyear.grid import Window
+from clearyear.layers import block_of, frame_of, layer_of
 from clearyear.masks import valid_samples
 from clearyear.memory import pieces, strip_rows
 from clearyear.plan import Plan
@@ -28,8 +29,6 @@ from clearyear.stores import Store
 log = logging.getLogger(__name__)
 
 _thread = local()
-
-LAYER_NODATA = {"count": None, "source": -1.0}
 
 
 class LayerFile(BaseModel):
@@ -94,7 +93,7 @@ def compute_window(
         store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
         raise error
     seen = layers["count"].max(axis=0) > 0
-    files = {name: _write_layer(plan, window, store, name, layers[name]) for name in plan.product.layers}
+    files = {name: write_layer(plan, window, store, name, layers[name]) for name in plan.product.layers}
     result = WindowResult(
         id=window.id,
         status="ok" if seen.any() else "empty",
@@ -192,22 +191,27 @@ def _buffer(size: int) -> NDArray[np.uint8]:
     return buffer
 
 
-def _write_layer(plan: Plan, window: Window, store: Store, layer: str, array: NDArray[np.generic]) -> LayerFile:
+def write_layer(plan: Plan, window: Window, store: Store, name: str, array: NDArray[np.generic]) -> LayerFile:
+    """Write a tile whose blocks, and those of its half-size level, are the mosaic's wherever that is possible."""
+    layer, frame = layer_of(plan, name), frame_of(plan.grid, plan.tile_size)
     data = encode_tile(
         array,
         plan.grid,
         window,
-        nodata=plan.product.nodata if layer == "composite" else LAYER_NODATA[layer],
-        names=plan.product.band_names if layer == "composite" else (),
+        nodata=layer.nodata,
+        names=layer.band_names,
         tags={
             "CLEARYEAR_WINDOW": window.id,
             "CLEARYEAR_FINGERPRINT": plan.fingerprint(window),
-            "CLEARYEAR_LAYER": layer,
+            "CLEARYEAR_LAYER": name,
         },
+        compress=layer.lossless,
+        block=block_of(frame, window),
+        overview=layer.resampling if frame.halved and layer.joined else None,
     )
-    name = plan.tile_name(window, layer)
-    store.write(name, data)
-    return LayerFile(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    file = plan.tile_name(window, name)
+    store.write(file, data)
+    return LayerFile(name=file, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _too_many_failed(plan: Plan, window: Window, failed: list[FailedRead]) -> WindowError:
