@@ -119,18 +119,25 @@ def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
         prefect.post("work_pools/", {"name": "local", "type": "process"})
         with running_worker(prefect, "local", "process"):
             yield prefect
-    if left := _left_over(folder):
+    if left := left_over(folder):
         raise AssertionError(f"processes are left over: {left}")
 
 
 @contextmanager
-def running_server(folder: Path, **server_settings: str) -> Iterator[Prefect]:
-    """A server on a free port, with its database in ``folder``."""
+def running_server(folder: Path, *, password: str = "", **server_settings: str) -> Iterator[Prefect]:
+    """A server on a free port, with its database in ``folder``; who has no password, if there is one, is refused."""
     port = _free_port()
     environment = _environment(folder, port)
+    if password:
+        environment["PREFECT_API_AUTH_STRING"] = server_settings["PREFECT_SERVER_API_AUTH_STRING"] = password
     serve = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    name, _, secret = password.partition(":")
     client = httpx.Client(
-        base_url=f"{environment['PREFECT_API_URL']}/", trust_env=False, timeout=60, transport=_PatientTransport()
+        base_url=f"{environment['PREFECT_API_URL']}/",
+        auth=(name, secret) if password else None,
+        trust_env=False,
+        timeout=60,
+        transport=_PatientTransport(),
     )
     with (
         client as api,
@@ -217,7 +224,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _left_over(folder: Path) -> list[str]:
+def left_over(folder: Path) -> list[str]:
     """Whoever still lives in this Prefect's home, by what was put in his environment; where /proc tells."""
     mark = f"PREFECT_HOME={folder / 'prefect'}".encode()
     found = []

@@ -240,7 +240,7 @@ def test_a_request_without_its_token_is_refused(cloud: CloudRun) -> None:
 
 def test_the_token_is_the_metadata_servers(cloud: CloudRun) -> None:
     credentials, _ = google.auth.default()
-    credentials.refresh(Request())
+    credentials.refresh(Request())  # type: ignore[no-untyped-call]
     http = httplib2.Http(ca_certs=cloud.env()["HTTPLIB2_CA_CERTS"])
     headers = {"Authorization": f"Bearer {credentials.token}"}
     answer, _ = http.request(f"https://run.googleapis.com/v2/{PARENT}/jobs", headers=headers)
