@@ -1,13 +1,16 @@
 """A Prefect server with a password, a real Cloud Run worker, a loopback Cloud Run and a loopback bucket."""
 
+import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from harness import BIN, PATIENCE, ROOT, Prefect, left_over, running_server, running_worker
@@ -38,6 +41,7 @@ class Cloud:
     prefect: Prefect
     run: CloudRun
     bucket: GcsServer
+    alerts: "Alerts"
 
     def upload(self, paths: list[Path], prefix: str) -> None:
         """Put files below a prefix of the bucket."""
@@ -57,9 +61,47 @@ class Cloud:
                 return execution
         return None
 
+    def generations(self, prefix: str) -> dict[str, int]:
+        """Name below the prefix → which write of it lies there."""
+        objects = self.bucket._store.objects(BUCKET)
+        return {k.removeprefix(f"{prefix}/"): o.generation for k, o in objects.items() if k.startswith(f"{prefix}/")}
+
     def told(self) -> str:
         """What worker and containers have printed last, for an assertion's message."""
         return f"{self.prefect.log('worker')[-4000:]}\n{self.run.logs()[-4000:]}"
+
+
+class Alerts:
+    """Where the automations tell of what went wrong: a web hook's other end."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        texts = self.texts
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: object) -> None:
+                """Keep quiet."""
+
+            def do_POST(self) -> None:
+                assert self.headers["Content-Type"] == "application/json"
+                texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+                self.send_response(204)
+                self.end_headers()
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/hook"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def about(self, run_name: str) -> list[str]:
+        """What was said of a run."""
+        return [text for text in list(self.texts) if run_name in text]
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:
@@ -77,6 +119,7 @@ def running_cloud(folder: Path, **server_settings: str) -> Iterator[Cloud]:
     """Everything started, the pool made and the deployments deployed, by the commands of docs/how-to/cloud-run.md."""
     with (
         GcsServer() as bucket,
+        Alerts() as alerts,
         CloudRun(folder / "run", image=_image(folder, bucket)) as run,
         running_server(folder, password=PASSWORD, **server_settings) as server,
     ):
@@ -84,20 +127,21 @@ def running_cloud(folder: Path, **server_settings: str) -> Iterator[Cloud]:
         run.region.secrets["clearyear-prefect-auth"] = PASSWORD
         ours = server.environment | run.identity() | bucket.env() | {"CLOUDSDK_CONFIG": str(folder / "no-gcloud")}
         prefect = replace(server, environment=ours)
-        set_up(prefect)
+        set_up(prefect, alerts.url)
         with running_worker(prefect, POOL, "cloud-run-v2", **run.env(), **worker_settings()):
-            yield Cloud(prefect=prefect, run=run, bucket=bucket)
+            yield Cloud(prefect=prefect, run=run, bucket=bucket, alerts=alerts)
         assert run.left_over() == []
     if left := left_over(folder):
         raise AssertionError(f"processes are left over: {left}")
 
 
-def set_up(prefect: Prefect) -> None:
-    """Pool, block and deployments."""
+def set_up(prefect: Prefect, hook: str) -> None:
+    """Pool, blocks, deployments and automations."""
     template = str(FILES / "base-job-template.json")
     commands = [
         ("prefect", "work-pool", "create", POOL, "--type", "cloud-run-v2", "--base-job-template", template),
         ("python", str(FILES / "blocks.py"), f"gs://{BUCKET}/prefect-results"),
+        ("python", str(FILES.parent / "automations.py"), hook),
         ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml"),
     ]
     place = prefect.folder / "deploy"

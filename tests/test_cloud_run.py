@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud_harness import BUCKET, Cloud, running_cloud
+from cloud_harness import BUCKET, DEPLOY, FILES, PASSWORD, REGION, RUNNER, Cloud, running_cloud, until
 
 pytestmark = pytest.mark.e2e
 
@@ -41,25 +41,154 @@ def local(cloud: Cloud, scenes: list[Path], tmp_path_factory: pytest.TempPathFac
     return {str(p.relative_to(whole)): p.read_bytes() for p in whole.rglob("*") if p.name.endswith(SAME_BYTES)}
 
 
+def job(out: str) -> dict[str, object]:
+    return {**JOB, "scenes": f"gs://{BUCKET}/tci", "out": f"gs://{BUCKET}/{out}"}
+
+
 def ask(cloud: Cloud, out: str) -> str:
     """`prefect deployment run`, as a user types it; the id of the run."""
-    job = json.dumps({**JOB, "scenes": f"gs://{BUCKET}/tci", "out": f"gs://{BUCKET}/{out}"})
+    parameter = f"job={json.dumps(job(out))}"
     name = "median-composite/on-demand-cloud-run"
-    done = cloud.prefect.command("prefect", "deployment", "run", name, "-p", f"job={job}")
+    done = cloud.prefect.command("prefect", "deployment", "run", name, "-p", parameter)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split("UUID: ")[1].split()[0]
 
 
-def test_a_run_survives_refused_jobs_and_gives_the_bytes_of_a_local_one(cloud: Cloud, local: dict[str, bytes]) -> None:
+def pixels(cloud: Cloud, out: str) -> dict[str, bytes]:
+    return {name: data for name, data in cloud.objects(f"{out}/{FOLDER}").items() if name.endswith(SAME_BYTES)}
+
+
+def assert_same(made: dict[str, bytes], local: dict[str, bytes]) -> None:
+    assert made.keys() == local.keys()
+    assert [name for name in local if made[name] != local[name]] == []
+
+
+@pytest.fixture(scope="module")
+def finished(cloud: Cloud, scenes: list[Path]) -> str:
+    """A run whose job was refused twice, and the answer to whose start was lost; its id."""
     cloud.run.fail(r"POST .*/jobs$", 429)
     cloud.run.fail(r"POST .*/jobs$", 503)
     cloud.run.fail(r"POST .*:run$", 503, after=True)
     run = ask(cloud, "out")
     state = cloud.prefect.wait_for(run)
     assert state["name"] == "Completed", state["message"] + cloud.told()
-    made = {name: data for name, data in cloud.objects(f"out/{FOLDER}").items() if name.endswith(SAME_BYTES)}
-    assert made.keys() == local.keys()
-    assert [name for name in local if made[name] != local[name]] == []
+    return run
+
+
+def test_refused_jobs_are_asked_for_again_and_started_once(cloud: Cloud, finished: str) -> None:
     assert [call.status for call in cloud.run.seen(r"POST .*/jobs$")] == [429, 503, 200]
-    # The answer to the start was lost, and yet the job was started once.
     assert [call.status for call in cloud.run.seen(r"POST .*:run$")] == [503]
+
+
+def test_the_bytes_are_those_of_a_run_on_this_machine(cloud: Cloud, finished: str, local: dict[str, bytes]) -> None:
+    assert len(local) > 10
+    assert_same(pixels(cloud, "out"), local)
+
+
+def test_the_job_is_the_one_that_was_deployed(cloud: Cloud, finished: str) -> None:
+    created = cloud.run.seen(r"POST .*/jobs$")[-1]
+    assert f"/locations/{REGION}/" in created.path
+    task = created.body["template"]["template"]
+    [container] = task["containers"]
+    assert created.body["labels"]["app"] == created.body["template"]["labels"]["app"] == "clearyear"
+    assert container["image"] == DEPLOY["CLEARYEAR_IMAGE"]
+    assert container["resources"]["limits"] == {"cpu": "2", "memory": "8Gi"}
+    assert container["command"] == ["prefect", "flow-run", "execute"]
+    assert (task["serviceAccount"], task["maxRetries"], task["timeout"]) == (RUNNER, 0, "86400s")
+    assert "vpcAccess" not in task
+
+
+def test_the_password_is_in_the_job_only_by_reference(cloud: Cloud, finished: str) -> None:
+    for call in cloud.run.calls:
+        assert PASSWORD not in json.dumps(call.body)
+    env = cloud.run.seen(r"POST .*/jobs$")[-1].body["template"]["template"]["containers"][0]["env"]
+    [reference] = [v["valueSource"] for v in env if v["name"] == "PREFECT_API_AUTH_STRING"]
+    assert reference == {"secretKeyRef": {"secret": "clearyear-prefect-auth", "version": "latest"}}
+
+
+def test_results_are_kept_in_the_bucket(cloud: Cloud, finished: str, local: dict[str, bytes]) -> None:
+    tiles = [name for name in local if name.startswith("tiles/") and "_count" not in name and "_source" not in name]
+    records = cloud.objects("prefect-results")
+    assert len([name for name in records if "window-median-" in name]) == len(tiles)
+
+
+def test_the_job_is_gone_when_its_run_has_ended(cloud: Cloud, finished: str) -> None:
+    until(lambda: not cloud.run.region.jobs, "the worker leaves the job behind")
+
+
+def test_a_lost_machine_is_told_of_and_repaired(cloud: Cloud, local: dict[str, bytes]) -> None:
+    """One window hangs; when all others are there, the machine is lost. Nothing of the container can say so."""
+    hung = "x00064_y00064"
+    cloud.bucket.fail(rf"GET .*/lost/.*{hung}\.tif$", status=None, delay=3600, times=1000)  # a client asks again
+    run = ask(cloud, "lost")
+    others = {name for name in local if name.startswith("tiles/") and hung not in name}
+    until(lambda: others <= pixels(cloud, "lost").keys(), "the other windows are never done" + cloud.told())
+    execution = cloud.running(run)
+    assert execution is not None
+    cloud.run.kill(execution.resource["name"])
+    state = cloud.prefect.wait_for(run)
+    assert state["type"] == "CRASHED", state
+    assert "status code 1" in state["message"]
+    name = cloud.prefect.api.get(f"flow_runs/{run}").json()["name"]
+    [alert] = until(lambda: [t for t in cloud.alerts.about(name) if run in t], "nobody is told")
+    assert alert.startswith(f"clearyear: {name} is Crashed. ")
+
+    before = cloud.generations(f"lost/{FOLDER}/tiles")
+    state = cloud.prefect.wait_for(cloud.prefect.submit("repair/on-demand-cloud-run", out=f"gs://{BUCKET}/lost"))
+    assert state["name"] == "Completed", state["message"] + cloud.told()
+    after = cloud.generations(f"lost/{FOLDER}/tiles")
+    written = {name for name in after if before.get(name) != after[name]}
+    assert written
+    assert all(hung in name for name in written)
+    assert_same(pixels(cloud, "lost"), local)
+
+
+def test_a_cancelled_run_leaves_no_job(cloud: Cloud, scenes: list[Path]) -> None:
+    cloud.bucket.fail(r"GET .*/cancelled/.*\.tif$", status=None, delay=3600, times=100)
+    run = ask(cloud, "cancelled")
+    execution = until(lambda: cloud.running(run), "it never runs")
+    until(lambda: cloud.prefect.api.get(f"flow_runs/{run}").json()["state"]["name"] == "Running", "it never runs")
+    done = cloud.prefect.command("prefect", "flow-run", "cancel", run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert cloud.prefect.wait_for(run)["name"] == "Cancelled"
+    assert execution.ended.wait(60)
+    until(lambda: not cloud.run.region.jobs, "the worker leaves the job behind")
+
+
+def test_a_job_that_may_not_be_made_is_crashed_and_told_of(cloud: Cloud, scenes: list[Path]) -> None:
+    cloud.run.fail(r"POST .*/jobs$", 403)
+    run = ask(cloud, "refused")
+    state = cloud.prefect.wait_for(run)
+    assert state["type"] == "CRASHED"
+    assert "403" in state["message"]
+    until(lambda: [t for t in cloud.alerts.texts if run in t], "nobody is told")
+    assert not cloud.objects("refused")
+
+
+def test_automations_are_there_once_however_often_they_are_made(cloud: Cloud) -> None:
+    done = cloud.prefect.command("python", str(FILES.parent / "automations.py"), cloud.alerts.url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("updated") == 3
+    found = cloud.prefect.post("automations/filter", {})
+    assert {a["name"]: a["trigger"]["posture"] for a in found} == {
+        "clearyear-incomplete": "Reactive",
+        "clearyear-annual-late": "Reactive",
+        "clearyear-zombie": "Proactive",
+    }
+    assert cloud.alerts.url not in json.dumps(found)
+
+
+def test_annual_is_scheduled_in_its_pool(cloud: Cloud) -> None:
+    annual = cloud.prefect.deployment("median-composite/annual-cloud-run")
+    assert annual["work_pool_name"] == "cloud-run"
+    [schedule] = annual["schedules"]
+    assert schedule["schedule"] == {"cron": "0 3 15 1 *", "timezone": "Europe/Berlin", "day_or": True}
+    assert annual["parameters"]["job"]["scenes"] == DEPLOY["CLEARYEAR_SCENES"]
+
+
+@pytest.mark.parametrize("left_out", ["CLEARYEAR_IMAGE", "CLEARYEAR_RUNNER"])
+def test_what_a_job_cannot_do_without_is_asked_for_at_deployment(cloud: Cloud, left_out: str) -> None:
+    variables = {name: value for name, value in DEPLOY.items() if name != left_out}
+    deploy = ("prefect", "--no-prompt", "deploy", "--name", "repair/on-demand-cloud-run")
+    done = cloud.prefect.command(*deploy, cwd=cloud.prefect.folder / "deploy", **variables)
+    assert done.returncode != 0, done.stdout
