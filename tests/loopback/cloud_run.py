@@ -67,7 +67,7 @@ class CloudRun:
         self._lock = threading.Lock()
         self._http = _Server(self)
         self.address = f"127.0.0.1:{self._http.server_port}"
-        self.region = Region(folder, {**image, **self.identity()}, **region)
+        self.region = Region(folder, {**image, **self.network(), **self.identity()}, **region)
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -86,8 +86,15 @@ class CloudRun:
             execution.container.stop()
 
     def env(self) -> dict[str, str]:
-        """The environment variables with which a worker takes this for Google."""
-        return {"HTTPS_PROXY": f"http://{self.address}", "HTTPLIB2_CA_CERTS": str(self._authority), **self.identity()}
+        """The environment variables with which a worker takes this for Google.
+
+        NO_PROXY names this machine: Prefect's websockets go through an HTTPS proxy even where they are not secured.
+        """
+        return {"HTTPLIB2_CA_CERTS": str(self._authority), **self.network(), **self.identity()}
+
+    def network(self) -> dict[str, str]:
+        """What keeps a process from reaching any host but this one and this machine."""
+        return {"HTTPS_PROXY": f"http://{self.address}", "NO_PROXY": "127.0.0.1,localhost"}
 
     def identity(self) -> dict[str, str]:
         """What makes Google's libraries ask here who they are, as they do on Google's machines."""
