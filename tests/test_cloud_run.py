@@ -196,9 +196,38 @@ def test_annual_is_scheduled_in_its_pool(cloud: Cloud) -> None:
     assert annual["parameters"]["job"]["scenes"] == DEPLOY["CLEARYEAR_SCENES"]
 
 
-@pytest.mark.parametrize("left_out", ["CLEARYEAR_IMAGE", "CLEARYEAR_RUNNER"])
-def test_what_a_job_cannot_do_without_is_asked_for_at_deployment(cloud: Cloud, left_out: str) -> None:
-    variables = {name: value for name, value in DEPLOY.items() if name != left_out}
-    deploy = ("prefect", "--no-prompt", "deploy", "--name", "repair/on-demand-cloud-run")
-    done = cloud.prefect.command(*deploy, cwd=cloud.prefect.folder / "deploy", **variables)
-    assert done.returncode != 0, done.stdout
+def test_a_run_takes_the_size_that_its_plan_asks_for(cloud: Cloud, scenes: list[Path]) -> None:
+    size = cloud.prefect.command(
+        "python", str(FILES / "size.py"), "--scenes", str(scenes[0].parent), "--out", "gs://b/o", "--period", "2021"
+    )
+    assert size.returncode == 0, size.stderr
+    name, flags = "repair/on-demand-cloud-run", size.stdout.split()
+    done = cloud.prefect.command("prefect", "deployment", "run", name, "-p", "out=gs://b/none", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = done.stdout.split("UUID: ")[1].split()[0]
+    cloud.prefect.wait_for(run)
+    [container] = cloud.run.seen(r"POST .*/jobs$")[-1].body["template"]["template"]["containers"]
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
+    env = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert env["CLEARYEAR_WORKERS"] == "1"
+    assert env["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] == "gcs-bucket/clearyear-results"
+
+
+@pytest.mark.parametrize(("left_out", "asked_for"), [("IMAGE", "image"), ("RUNNER", "service_account_name")])
+def test_a_run_without_image_or_account_is_refused_before_it_is_made(
+    cloud: Cloud, left_out: str, asked_for: str
+) -> None:
+    """Deployed without one of the two; Prefect asks for what is required when a run is made."""
+    variables = {name: value for name, value in DEPLOY.items() if name != f"CLEARYEAR_{left_out}"}
+    text = (FILES / "prefect.yaml").read_text().replace("name: on-demand-cloud-run", f"name: without-{asked_for}")
+    place = cloud.prefect.folder / f"without-{asked_for}"
+    place.mkdir()
+    (place / "prefect.yaml").write_text(text)
+    deploy = ("prefect", "--no-prompt", "deploy", "--name", f"without-{asked_for}")
+    done = cloud.prefect.command(*deploy, cwd=place, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    deployment = cloud.prefect.deployment(f"repair/without-{asked_for}")["id"]
+    body = {"parameters": {"out": "gs://b/o"}}
+    answer = cloud.prefect.api.post(f"deployments/{deployment}/create_flow_run", json=body)
+    assert answer.is_client_error
+    assert f"'{asked_for}' is a required property" in answer.text

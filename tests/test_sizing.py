@@ -122,5 +122,5 @@ def test_the_script_prints_flags(scenes: Path, tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr
     done = subprocess.run([*command, *flags], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
-        "--job-variable", "cpu=1", "--job-variable", "memory=2Gi", "--job-variable", "env.CLEARYEAR_WORKERS=1"
+        "--job-variable", 'cpu="1"', "--job-variable", "memory=2Gi", "--job-variable", 'env.CLEARYEAR_WORKERS="1"'
     ]  # fmt: skip

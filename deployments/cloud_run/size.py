@@ -29,7 +29,9 @@ def main(job_file: str | None, **flags: Any) -> None:
     except ClearyearError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    click.echo(" ".join(f"--job-variable {name}={value}" for name, value in size.job_variables().items()))
+    # A number is put in quotes of JSON: Prefect's command line would make it a number, and the pool wants text.
+    texts = {name: f'"{value}"' if value.isdecimal() else value for name, value in size.job_variables().items()}
+    click.echo(" ".join(f"--job-variable {name}={text}" for name, text in texts.items()))
 
 
 if __name__ == "__main__":
