@@ -114,25 +114,45 @@ class _PatientTransport(httpx.HTTPTransport):
 @contextmanager
 def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
     """A server on a free port, with its database in ``folder``, and a worker of the pool ``local``."""
+    with running_server(folder, **server_settings) as prefect:
+        # A worker would make its pool too, but what is deployed to it need not wait for that.
+        prefect.post("work_pools/", {"name": "local", "type": "process"})
+        with running_worker(prefect, "local", "process"):
+            yield prefect
+    if left := left_over(folder):
+        raise AssertionError(f"processes are left over: {left}")
+
+
+@contextmanager
+def running_server(folder: Path, *, password: str = "", **server_settings: str) -> Iterator[Prefect]:
+    """A server on a free port, with its database in ``folder``; who has no password, if there is one, is refused."""
     port = _free_port()
     environment = _environment(folder, port)
-    prefect = str(BIN / "prefect")
-    serve = [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    work = [prefect, "worker", "start", "--pool", "local", "--type", "process"]
+    if password:
+        environment["PREFECT_API_AUTH_STRING"] = server_settings["PREFECT_SERVER_API_AUTH_STRING"] = password
+    serve = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    name, _, secret = password.partition(":")
     client = httpx.Client(
-        base_url=f"{environment['PREFECT_API_URL']}/", trust_env=False, timeout=60, transport=_PatientTransport()
+        base_url=f"{environment['PREFECT_API_URL']}/",
+        auth=(name, secret) if password else None,
+        trust_env=False,
+        timeout=60,
+        transport=_PatientTransport(),
     )
     with (
         client as api,
         _running("server", serve, folder, environment | server_settings) as server,
     ):
         _wait_until_answers(api, "health", server)
-        # A worker would make its pool too, but what is deployed to it need not wait for that.
-        api.post("work_pools/", json={"name": "local", "type": "process"}).raise_for_status()
-        with _running("worker", work, folder, environment):
-            yield Prefect(folder=folder, environment=environment, api=api)
-    if left := _left_over(folder):
-        raise AssertionError(f"processes are left over: {left}")
+        yield Prefect(folder=folder, environment=environment, api=api)
+
+
+@contextmanager
+def running_worker(prefect: Prefect, pool: str, kind: str, **settings: str) -> Iterator[None]:
+    """A worker of a pool; its output is the log ``worker``."""
+    work = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--type", kind]
+    with _running("worker", work, prefect.folder, prefect.environment | settings):
+        yield
 
 
 def _environment(folder: Path, port: int) -> dict[str, str]:
@@ -204,7 +224,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _left_over(folder: Path) -> list[str]:
+def left_over(folder: Path) -> list[str]:
     """Whoever still lives in this Prefect's home, by what was put in his environment; where /proc tells."""
     mark = f"PREFECT_HOME={folder / 'prefect'}".encode()
     found = []

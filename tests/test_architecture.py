@@ -19,7 +19,7 @@ LAYERS = [
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
-    {"publish", "estimate", "payload"},
+    {"publish", "estimate", "sizing", "payload"},
     {"console", "options", "cli"},
 ]
 

@@ -524,6 +524,11 @@ class GcsServer:
         with self._lock:
             self._faults.append(Fault(match, status, times, truncate, delay))
 
+    def mend(self) -> None:
+        """Forget all misbehaviour that is still planned."""
+        with self._lock:
+            self._faults.clear()
+
     def _answer(self, request: Request) -> tuple[Reply, int | None]:
         """Record and answer a request; says also after how many bytes to break off, if at all."""
         with self._lock:

@@ -1,0 +1,82 @@
+"""What a Cloud Run job must have to carry out a plan: computed from the plan before the run."""
+
+import math
+
+from pydantic import BaseModel, ConfigDict
+
+from clearyear.errors import InputError
+from clearyear.memory import peak_bytes
+from clearyear.plan import Plan
+
+_GIB = 1 << 30
+
+MOST_GIB = {1: 4, 2: 8, 4: 16, 6: 24, 8: 32}
+"""vCPU → most memory that Cloud Run gives with it (cloud.google.com/run/docs/configuring/services/cpu)."""
+
+BESIDE_GIB = 1.0
+"""Two Python processes, Prefect's supervisor and the flow with GDAL and numba, before a pixel is read."""
+
+_WITH_OVERVIEWS = 4 / 3
+"""1 + 1/4 + 1/16 + …: each overview has a quarter of the pixels of the one below."""
+
+
+class JobSize(BaseModel):
+    """vCPU and memory of one job, and how many windows it computes at once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cpu: int
+    memory_gib: int
+    workers: int
+
+    def job_variables(self) -> dict[str, str]:
+        """As the work pool `cloud-run` takes it."""
+        return {
+            "cpu": str(self.cpu),
+            "memory": f"{self.memory_gib}Gi",
+            "env.CLEARYEAR_WORKERS": str(self.workers),
+        }
+
+
+def job_size(plan: Plan, *, workers: int = 2, joins: bool = True) -> JobSize:
+    """The smallest Cloud Run job that carries out ``plan``.
+
+    Args:
+        plan: what is to be done.
+        workers: windows at once, a vCPU for each; fewer where even the largest job has no memory for so many.
+        joins: whether the job makes the mosaic as well, or windows only.
+
+    Raises:
+        InputError: one window at a time, or the mosaic, is too much for the largest job.
+    """
+    largest = max(peak_bytes(plan, window) for window in plan.windows)
+    scratch = scratch_bytes(plan) if joins else 0
+    most = max(MOST_GIB.values())
+    for at_once in range(min(workers, len(plan.windows), max(MOST_GIB)), 0, -1):
+        # Windows come first and leave no file behind; then the mosaic.
+        gib = math.ceil(max(at_once * largest, scratch) / _GIB + BESIDE_GIB)
+        if gib <= most:
+            cpu = next(n for n, limit in MOST_GIB.items() if n >= at_once and limit >= gib)
+            return JobSize(cpu=cpu, memory_gib=max(gib, _least_gib(cpu)), workers=at_once)
+    raise InputError(
+        f"One window takes {largest / _GIB:.1f} GiB and the mosaic's scratch files {scratch / _GIB:.1f} GiB",
+        f"at most {most - BESIDE_GIB:g} GiB, which the largest Cloud Run job has free",
+        "choose smaller windows (tile_size), or run where there is more memory and a disk",
+    )
+
+
+def scratch_bytes(plan: Plan) -> int:
+    """Bytes that the mosaic's scratch files may take at most; on Cloud Run a file is memory.
+
+    One layer lies uncompressed beside the COGs of all layers, each with overviews. What cannot be compressed at all
+    takes no more than it does raw.
+    """
+    pixels = plan.grid.width * plan.grid.height
+    samples = {"composite": plan.product.n_bands * plan.itemsize, "count": plan.count_bands * 2, "source": 2}
+    layers = [pixels * samples[layer] for layer in plan.product.layers]
+    return math.ceil(max(layers) + sum(layers) * _WITH_OVERVIEWS + max(layers) * (_WITH_OVERVIEWS - 1))
+
+
+def _least_gib(cpu: int) -> int:
+    """Cloud Run gives many vCPU only with some memory (the same page)."""
+    return {4: 2, 6: 4, 8: 4}.get(cpu, 1)

@@ -1,0 +1,126 @@
+"""The size of a Cloud Run job follows from the plan, and what a run takes stays below it."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_scene
+from loopback.cloud_run_rules import MEMORY_OF_CPU, refusals
+from loopback.gcs import GcsServer
+from runs import plan_of
+
+from clearyear.errors import InputError
+from clearyear.job import Job
+from clearyear.memory import peak_bytes
+from clearyear.plan import Plan
+from clearyear.prepare import prepare
+from clearyear.publish import join_windows
+from clearyear.sizing import BESIDE_GIB, MOST_GIB, job_size, scratch_bytes
+from clearyear.stores import gcs, open_store
+from clearyear.window import compute_window
+
+ROOT = Path(__file__).resolve().parents[1]
+GIB = 1 << 30
+
+
+def year(width: int, tile_size: int) -> Plan:
+    """73 scenes of a Sentinel-2 tile, blocks of 512 px."""
+    plan = plan_of(width, width, tile_size)
+    scenes = tuple(plan.scenes[0].model_copy(update={"id": f"s{n}"}) for n in range(73))
+    grid = plan.grid.model_copy(update={"block": (512, 512)})
+    return plan.model_copy(update={"scenes": scenes, "grid": grid})
+
+
+def test_the_table_is_googles() -> None:
+    assert {cpu: most for cpu, (_, most) in MEMORY_OF_CPU.items()} == MOST_GIB
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8, 64])
+@pytest.mark.parametrize("joins", [True, False])
+@pytest.mark.parametrize("plan", [plan_of(), year(10980, 1024), year(10980, 4096)], ids=["tiny", "year", "large"])
+def test_a_job_has_room_and_google_would_make_it(plan: Plan, workers: int, joins: bool) -> None:
+    size = job_size(plan, workers=workers, joins=joins)
+    free = (size.memory_gib - BESIDE_GIB) * GIB
+    assert size.workers * max(peak_bytes(plan, w) for w in plan.windows) <= free
+    assert not joins or scratch_bytes(plan) <= free
+    assert 1 <= size.workers <= min(workers, size.cpu)
+    limits = {"cpu": str(size.cpu), "memory": size.job_variables()["memory"]}
+    job = {"template": {"template": {"containers": [{"image": "i", "resources": {"limits": limits}}]}}}
+    assert refusals("job", job) == []
+
+
+def test_windows_alone_need_no_room_for_the_mosaic() -> None:
+    plan = year(20000, 512)
+    assert job_size(plan, joins=False).memory_gib < job_size(plan).memory_gib
+
+
+def test_what_no_job_can_carry_is_refused() -> None:
+    with pytest.raises(InputError, match="mosaic's scratch files"):
+        job_size(year(60000, 1024))
+    assert job_size(year(60000, 1024), joins=False).memory_gib < 8
+
+
+def test_scratch_files_of_a_mosaic_stay_below_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise does not compress, so that this comes near the bound."""
+    rng = np.random.default_rng(3)
+    for month in (1, 2, 3):
+        pixels = rng.integers(1, 255, (3, 700, 600), dtype=np.uint8)
+        write_scene(tmp_path / f"a_2023{month:02d}01.tif", pixels, blockxsize=64, blockysize=64)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(gcs.GcsStore, "scratch", lambda self: scratch)
+    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    gcs._gcs_client.cache_clear()
+    with GcsServer() as server:
+        server.create_bucket("b")
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        job = {"scenes": str(tmp_path), "period": "2023", "out": "gs://b/o", "layers": ["count", "source"]}
+        plan = prepare(Job.model_validate({**job, "tile_size": 256}))
+        store = open_store(plan.destination)
+        for window in plan.windows:
+            compute_window(plan, window, store)
+        most = most_while(scratch, lambda: join_windows(plan))
+    gcs._gcs_client.cache_clear()
+    assert scratch_bytes(plan) / 3 < most <= scratch_bytes(plan)
+
+
+def most_while(folder: Path, work: Any) -> int:
+    """Most bytes that the folder's files have while ``work`` is done, looked at all the time."""
+    done, most = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal most
+        while not done.wait(0.002):
+            sizes = []
+            for path in folder.iterdir():
+                try:
+                    sizes.append(path.stat().st_size)
+                except FileNotFoundError:
+                    continue
+            most = max(most, sum(sizes))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return most
+
+
+def test_the_script_prints_flags(scenes: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "deployments" / "cloud_run" / "size.py")]
+    flags = ["--scenes", str(scenes), "--period", "2023", "--out", str(tmp_path), "--workers", "4"]
+    wrong = subprocess.run([*command, "--scenes", str(tmp_path)], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "Traceback" not in wrong.stderr
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        "--job-variable", 'cpu="1"', "--job-variable", "memory=2Gi", "--job-variable", 'env.CLEARYEAR_WORKERS="1"'
+    ]  # fmt: skip
