@@ -33,7 +33,7 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 def child(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Run a way in a process of its own; what it says is the JSON of its last line."""
-    env = {**os.environ, "PYTHONPATH": str(HERE), **(environment or {})}
+    env = {**os.environ, **(environment or {})}
     done = subprocess.run([str(part) for part in command], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")

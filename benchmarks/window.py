@@ -40,7 +40,8 @@ THEIRS = {
     "gdal-vrt-halves": "the same, half the window in each of 2 threads",
     "odc-stac": "odc-stac + xarray, 2 dask threads",
     "odc-stac-numbagg": "the same with numbagg installed, which dask then uses",
-    "numpy": "rasterio in a loop, np.ma.median",
+    "numpy-bands": "rasterio in a loop, np.ma.median band by band",
+    "numpy": "rasterio in a loop, np.ma.median of the whole stack",
 }
 LABELS = OWN | THEIRS
 SCRIPTS: dict[str, tuple[str | None, str, tuple[str, ...]]] = {
@@ -49,6 +50,7 @@ SCRIPTS: dict[str, tuple[str | None, str, tuple[str, ...]]] = {
     "gdal-vrt-halves": ("gdal312", "gdal_vrt.py", ("--threads", "2")),
     "odc-stac": ("odc-stac", "odc_stac.py", ()),
     "odc-stac-numbagg": ("odc-stac-numbagg", "odc_stac.py", ()),
+    "numpy-bands": (None, "rasterio_numpy.py", ("--bands",)),
     "numpy": (None, "rasterio_numpy.py", ()),
 }
 """A peer's environment (None: ours, whose rasterio and NumPy it uses), script and arguments."""
@@ -60,7 +62,7 @@ def run_way(way: str, folder: Path, result: Path) -> dict[str, float]:
     if way in SCRIPTS:
         environment, script, more = SCRIPTS[way]
         python = peer(environment) if environment else sys.executable
-        return child([python, PEERS / script, folder, result, *more])
+        return child([python, PEERS / script, folder, result, *more], {"PYTHONPATH": str(HERE)})
     reader = {"CLEARYEAR_READER": "gdal" if way == "fallback" else "auto"}
     own = "luminance-median" if way == "fallback" else way
     return child([sys.executable, HERE / "ways.py", own, folder, result], reader)
@@ -174,15 +176,19 @@ def bars(results: dict[str, Any]) -> str:
     def peak(way: str) -> list[float]:
         return [r["ways"][way]["peak"] / 1e6 for r in results["rounds"] if way in r["ways"]]
 
-    asked: list[tuple[str, list[float], str, Callable[[float], bool]]] = [
+    def beside(value: float) -> None:
+        """Not asked for, but a reader will ask."""
+
+    asked: list[tuple[str, list[float], str, Callable[[float], bool | None]]] = [
         ("luminance-median at most 2.2 × the floor", ratio("luminance-median", "floor"), ".2f", lambda v: v <= 2.2),
         ("band-median at most 2.2 × the floor", ratio("band-median", "floor"), ".2f", lambda v: v <= 2.2),
         ("the fallback at most 1.25 × GDAL alone", ratio("fallback", "decode"), ".2f", lambda v: v <= 1.25),
         ("at least 35 × odc-stac + xarray", ratio("odc-stac", "band-median"), ".0f", lambda v: v >= 35),
-        ("… with numbagg installed", ratio("odc-stac-numbagg", "band-median"), ".0f", lambda v: v >= 35),
+        ("… with numbagg installed", ratio("odc-stac-numbagg", "band-median"), ".0f", beside),
         ("at least 80 × np.ma.median", ratio("numpy", "band-median"), ".0f", lambda v: v >= 80),
+        ("… band by band", ratio("numpy-bands", "band-median"), ".0f", beside),
         ("at least 15 × GDAL's VRT median", ratio("gdal-vrt", "band-median"), ".1f", lambda v: v >= 15),
-        ("… given two threads", ratio("gdal-vrt-halves", "band-median"), ".1f", lambda v: v >= 15),
+        ("… given two threads", ratio("gdal-vrt-halves", "band-median"), ".1f", beside),
         (
             f"MB of memory at most half the stack + 200 ({stack / 2 + 200:.0f})",
             peak("luminance-median"),
@@ -199,7 +205,7 @@ def bars(results: dict[str, Any]) -> str:
     lines = ["| bar | measured (least … most) | |", "|---|---|---|"]
     for name, values, form, holds in asked:
         if values:
-            verdict = "cleared" if holds(statistics.median(values)) else "**not cleared**"
+            verdict = {True: "cleared", False: "**not cleared**", None: "beside it"}[holds(statistics.median(values))]
             lines.append(f"| {name} | {spread(values, form)} | {verdict} |")
     return "\n".join(lines)
 
