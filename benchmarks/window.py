@@ -1,7 +1,7 @@
 """One window, read and reduced: ours against the floor and against what people do without us, in one run.
 
     python benchmarks/stack.py /tmp/stack
-    python benchmarks/window.py /tmp/stack [--runs 5] [--peers] [--peer-runs 5] [--save FILE]
+    python benchmarks/window.py /tmp/stack [--runs 5] [--peers] [--peer-runs 5] [--ways WAY …] [--save FILE]
     python benchmarks/window.py --table FILE
 
 Every way runs in a process of its own, in turn, RUNS times; peers in locked environments of their own. The table gives
@@ -117,7 +117,7 @@ def setup_of(folder: Path) -> dict[str, Any]:
     return {"scenes": len(paths), "size": size, "stack_bytes": len(paths) * values, "machine": about}
 
 
-def measure(folder: Path, runs: int, peer_runs: int, save: Path | None) -> dict[str, Any]:
+def measure(folder: Path, ways: list[str], runs: int, peer_runs: int, save: Path | None) -> dict[str, Any]:
     """Take turns; what is measured is saved after every round, beside what was there before."""
     results: dict[str, Any] = {**setup_of(folder), "rounds": []}
     if save and save.exists():
@@ -125,10 +125,10 @@ def measure(folder: Path, runs: int, peer_runs: int, save: Path | None) -> dict[
         if any(before[key] != results[key] for key in SETUP):
             raise SystemExit(f"{save} was measured on something else: name another file, or delete it")
         results = before
-    for number in range(max(runs, peer_runs)):
-        ways = [*(OWN if number < runs else ()), *(THEIRS if number < peer_runs else ())]
+    for number in range(max(runs if way in OWN else peer_runs for way in ways)):
+        turn = [way for way in ways if number < (runs if way in OWN else peer_runs)]
         load = round(os.getloadavg()[0], 2)
-        results["rounds"].append({"load": load, "ways": one_round(ways, folder)})
+        results["rounds"].append({"load": load, "ways": one_round(turn, folder)})
         if save:
             save.parent.mkdir(parents=True, exist_ok=True)
             save.write_text(json.dumps(results, indent=1) + "\n")
@@ -217,14 +217,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="rounds of our own ways")
     parser.add_argument("--peers", action="store_true", help="the peers too: minutes a round")
     parser.add_argument("--peer-runs", type=int, default=5, help="of these rounds, how many have the peers")
+    parser.add_argument("--ways", nargs="+", choices=LABELS, metavar="WAY", help=f"only these of {', '.join(LABELS)}")
     parser.add_argument("--save", type=Path, help="a JSON file the rounds are added to")
     parser.add_argument("--table", type=Path, help="print what such a file holds and measure nothing")
     arguments = parser.parse_args()
     if arguments.table:
         results = json.loads(arguments.table.read_text())
     elif arguments.folder:
-        peer_runs = arguments.peer_runs if arguments.peers else 0
-        results = measure(arguments.folder, arguments.runs, peer_runs, arguments.save)
+        ways = arguments.ways or [*OWN, *(THEIRS if arguments.peers else ())]
+        results = measure(arguments.folder, ways, arguments.runs, arguments.peer_runs, arguments.save)
     else:
         parser.error("name the scenes' folder, or --table FILE")
     print(table(results), bars(results), sep="\n\n")
