@@ -5,18 +5,25 @@ installed once into a folder below CLEARYEAR_BENCH_ENVS (default ~/.cache/cleary
 """
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PEERS = Path(__file__).parent / "peers"
+HERE = Path(__file__).parent
+PEERS = HERE / "peers"
+RESULTS = HERE / "results"
+"""What the tables, the chart and the pages are made from."""
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
@@ -32,6 +39,36 @@ def child(command: Sequence[str | Path], environment: Mapping[str, str] | None =
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def tell(run: Callable[[], Any]) -> Any:
+    """In the child: time one call, print what ``child`` wants to hear, give back what the call gave."""
+    started, cpu = time.perf_counter(), time.process_time()
+    result = run()
+    figures = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu, "peak": peak_bytes()}
+    print(json.dumps(figures))
+    return result
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held, its libraries with it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would do, but Linux starts a child's count at what its parent held.
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """What a figure depends on and a reader will ask for."""
+    info = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    return {
+        "cpu": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }
 
 
 def peer(name: str) -> Path:
