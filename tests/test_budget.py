@@ -76,6 +76,9 @@ def test_open_files_get_what_is_left_and_no_more_than_is_of_use() -> None:
     assert 0 < tight.open_files < 216
     assert tight.peak_bytes <= 1_100_000_000
     assert decided(216, 8 << 30, by_gdal=0).open_files == 0
+    # Beside those that wait, one is in use: each with a block, its stored bytes and the blocks' index.
+    counted = decided(216, None, by_gdal=216, cores=1).beside_bytes - decided(216, None, cores=1).beside_bytes
+    assert counted == (216 + 1) * (2 * 3 * 512 * 512 + 16 * 22 * 22 + 100_000)
 
 
 @given(
