@@ -25,7 +25,7 @@ PATIENCE = 180.0
 
 # A shell's background job ignores SIGINT, its children inherit that, and a worker then never stops: it turns SIGTERM
 # into SIGINT.
-_HEARING_SIGINT = "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+HEARING_SIGINT = "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _running(
     """A process that has ended, on its own after SIGINT, when the block has."""
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _HEARING_SIGINT, *command],
+            [sys.executable, "-c", HEARING_SIGINT, *command],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,

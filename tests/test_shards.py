@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import random_pixels, write_scene
-from harness import BIN, PATIENCE, Prefect
+from harness import BIN, HEARING_SIGINT, PATIENCE, Prefect
 from runs import finished
 
 PERIOD = "luminance-median/2023--P1Y"
@@ -103,7 +104,8 @@ def begin(prefect: Prefect) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     def start(*words: str, **environment: str) -> "subprocess.Popen[str]":
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         env = prefect.environment | QUICK | environment
-        begun.append(subprocess.Popen([str(BIN / "clearyear"), *words], env=env, text=True, **pipes))  # type: ignore[call-overload]
+        command = [sys.executable, "-c", HEARING_SIGINT, str(BIN / "clearyear"), *words]
+        begun.append(subprocess.Popen(command, env=env, text=True, **pipes))  # type: ignore[call-overload]
         return begun[-1]
 
     yield start

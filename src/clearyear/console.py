@@ -17,9 +17,12 @@ from clearyear.errors import ClearyearError
 # the environment these hold; what the user has set stays.
 EMBEDDED = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # a first start makes the database, on a slow disk too
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Marks runs late one by one, in transactions that lock SQLite for everyone else.
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    # Task states come as events. Read and written one by one, as Prefect's defaults have it, they cost the server
+    # several times the CPU; and what comes faster than it is written is dropped once 10,000 events wait.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
