@@ -310,8 +310,12 @@ def test_tiles_of_another_compression_are_encoded_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"blockxsize": 256, "blockysize": 256}, {}, {"predictor": 1}, {"nodata": 7}, {"compress": "lzw"}]
 )
-def test_tiles_of_an_earlier_version_are_encoded_once(tmp_path: Path, change: dict[str, Any]) -> None:
-    plan = made_plan(tmp_path / "out", EVEN, nodata=0.0, n_bands=1)
+def test_tile_of_another_make_is_noticed(
+    tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One written by GDAL is taken as it is if its blocks are the mosaic's."""
+    caplog.set_level("INFO")
+    plan = made_plan(tmp_path / "out", EVEN, tile_size=512, nodata=0.0, n_bands=1)
     image = image_of(plan)
     store = put(plan, {"composite": image}, plan.windows[1:])
     w = plan.windows[0]
@@ -328,6 +332,7 @@ def test_tiles_of_an_earlier_version_are_encoded_once(tmp_path: Path, change: di
     record = result.model_copy(update={"id": w.id, "fingerprint": plan.fingerprint(w), "layers": layers})
     store.write(plan.record_name(w), record.model_dump_json().encode())
     build(plan, store)
+    assert ("encoded again" in caplog.text) == bool(change)
     assert_same(levels(store.uri(plan.mosaic_name())), levels(by_gdal(plan, "composite", image, tmp_path / "gdal.tif")))
 
 

@@ -195,7 +195,7 @@ def problems(path: str) -> list[str]:
 
 
 def _read_level(path: str, options: dict[str, int]) -> bool:
-    """Decode every block of one level, each thread by a dataset and into a buffer of its own; are they squares?"""
+    """Decode every block of one level, each thread by a dataset and into a buffer of its own; are they tiles?"""
     own = local()
 
     def read(window: RasterioWindow) -> None:
@@ -216,4 +216,4 @@ def _read_level(path: str, options: dict[str, int]) -> bool:
     finally:
         for dataset in opened:
             dataset.close()
-    return bool(block_height == block_width)
+    return bool(block_height == block_width and block_height % 16 == 0)
