@@ -14,7 +14,7 @@ COMFORTABLE_BYTES = 192_000_000
 """A piece's stack is no larger than this unless one block of every scene is: 216 scenes of 512² × 3 are 170 MB."""
 
 STRIP_SAMPLES = 1 << 22
-"""Samples (T × B × pixels) reduced at once: their masks and keys stay near the cache."""
+"""Samples (T × B × pixels) reduced by one call: a millisecond or two, so that threads share a piece evenly."""
 
 
 def pieces(plan: Plan, window: Window) -> list[Window]:
@@ -35,15 +35,15 @@ def pieces(plan: Plan, window: Window) -> list[Window]:
 
 
 def peak_bytes(plan: Plan, window: Window) -> int:
-    """Bytes computing one window needs at most: a piece's stack, a strip's masks and keys, layers and their files."""
+    """Bytes computing one window needs at most: a piece's stack, a kernel's rows, layers and their files."""
     largest = max(piece.n_pixels for piece in pieces(plan, window))
     per_sample = plan.itemsize
-    strip = min(STRIP_SAMPLES, largest * len(plan.scenes) * plan.product.n_bands)
     block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * per_sample
     layers = window.n_pixels * (plan.product.n_bands * (per_sample + 2) + 2)
     # Layers stand as arrays, as what GDAL compresses and as the file's bytes.
-    # A mask for every sample; ordered keys for one band at a time.
-    beside = strip + 2 * per_sample * strip // plan.product.n_bands
+    # A kernel keeps the ordered samples of one block of pixels: half a megabyte, or 256 pixels of very many scenes.
+    # A strip's own layers are less than the third copy of the window's.
+    beside = max(1 << 20, 256 * len(plan.scenes) * (per_sample + 2))
     return plan.sample_bytes * largest + beside + 2 * block + 3 * layers
 
 
