@@ -3,6 +3,7 @@
 Nothing here is shared with the product. It opens the scenes with rasterio alone.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ def read_all(paths: Sequence[Path]) -> NDArray[Any]:
         with rasterio.open(path) as dataset:
             arrays.append(dataset.read())
     return np.stack(arrays)
+
+
+def valid_samples(stack: NDArray[Any], invalid_values: Sequence[float], *, whole: bool = False) -> NDArray[np.bool_]:
+    """Which samples may be used: not NaN, none of the values; ``whole``: in every band."""
+    bad = np.array([v != v or v in invalid_values for v in stack.ravel().tolist()], np.bool_).reshape(stack.shape)
+    return np.broadcast_to(~bad.any(axis=1, keepdims=True), stack.shape) if whole else ~bad
 
 
 def luminance_median(stack: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -43,4 +50,14 @@ def band_median(stack: NDArray[Any], valid: NDArray[np.bool_], nodata: float) ->
     """Each band's median over its valid samples, rounded half to even for integers."""
     median = np.ma.median(np.ma.masked_array(stack.astype(np.float64), ~valid), axis=0)  # type: ignore[no-untyped-call]
     values = np.ma.filled(median, nodata)
+    return (values if stack.dtype.kind == "f" else np.rint(values)).astype(stack.dtype)
+
+
+def percentiles(stack: NDArray[Any], valid: NDArray[np.bool_], wanted: Sequence[float], nodata: float) -> NDArray[Any]:
+    """(Q, B, H, W): each band's percentiles over its valid samples, rounded half to even for integers."""
+    samples = np.where(valid, stack.astype(np.float64), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without a sample
+        values = np.nanpercentile(samples, wanted, axis=0, method="linear")
+    values = np.where(valid.any(axis=0), values, nodata)
     return (values if stack.dtype.kind == "f" else np.rint(values)).astype(stack.dtype)

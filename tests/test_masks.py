@@ -1,12 +1,17 @@
-"""What makes a sample valid: any bad band of a whole sample, or each band for itself."""
+"""What makes a sample valid, seen where it counts, in the count layer: all its bands, or each for itself."""
 
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
 from numpy.typing import NDArray
 
-from clearyear.masks import valid_samples
+from clearyear.masks import invalid_values_of
+from clearyear.reducers import get_reducer
+from clearyear.reducers.geomedian import Geomedian
+
+WHOLE = [get_reducer("luminance-median"), Geomedian()]
 
 
 def column(*values: Any, dtype: str = "uint8") -> NDArray[Any]:
@@ -14,24 +19,35 @@ def column(*values: Any, dtype: str = "uint8") -> NDArray[Any]:
     return np.array(values, dtype).T[None, :, None, :]
 
 
-def test_one_bad_band_spoils_a_whole_sample() -> None:
+def usable(stack: NDArray[Any], values: tuple[float, ...], valid: NDArray[np.bool_] | None = None) -> list[Any]:
+    """Of a stack of one scene and one row: the bands' own validity."""
+    counts: NDArray[Any] = get_reducer("band-median").reduce(stack, values, 7.0, valid=valid)["count"][:, 0] == 1
+    return list(counts.tolist())
+
+
+@pytest.mark.parametrize("reducer", WHOLE, ids=lambda r: r.name)
+def test_one_bad_band_spoils_a_whole_sample(reducer: Any) -> None:
     stack = column((1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0), (255, 2, 3), (1, 2, 255), (254, 1, 254), (0, 0, 0))
-    valid = valid_samples(stack, (0.0, 255.0), whole_samples=True)
-    assert valid.shape == (1, 1, 1, 8)
-    assert valid.ravel().tolist() == [True, False, False, False, False, False, True, False]
+    count = reducer.reduce(stack, (0.0, 255.0), 0.0)["count"]
+    assert count.shape == (1, 1, 8)
+    assert count.ravel().tolist() == [1, 0, 0, 0, 0, 0, 1, 0]
 
 
 def test_each_band_stands_alone() -> None:
     stack = column((1, 2), (0, 2), (1, 0), (0, 0), (255, 1))
-    valid = valid_samples(stack, (0.0, 255.0), whole_samples=False)
-    assert valid.shape == (1, 2, 1, 5)
-    assert valid[0, :, 0].tolist() == [[True, False, True, False, False], [True, True, False, False, True]]
+    assert usable(stack, (0.0, 255.0)) == [[True, False, True, False, False], [True, True, False, False, True]]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_nothing_is_invalid_when_nothing_is_said(whole: bool) -> None:
-    stack = column((0, 255), (7, 0))
-    assert valid_samples(stack, (), whole_samples=whole).all()
+@pytest.mark.parametrize("reducer", [*WHOLE, get_reducer("band-median")], ids=lambda r: r.name)
+def test_nothing_is_invalid_when_nothing_is_said(reducer: Any) -> None:
+    assert (reducer.reduce(column((0, 255, 9), (7, 0, 0)), (), 0.0)["count"] == 1).all()
+
+
+@pytest.mark.parametrize("values", [(), (5.0,), (5.0, 6.0), (5.0, 6.0, 0.0), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_any_number_of_values(dtype: str, values: tuple[float, ...]) -> None:
+    stack = column(*((v,) for v in range(10)), dtype=dtype)
+    assert usable(stack, values) == [[v not in values for v in range(10)]]
 
 
 @pytest.mark.parametrize(
@@ -48,43 +64,45 @@ def test_nothing_is_invalid_when_nothing_is_said(whole: bool) -> None:
 def test_values_an_integer_cannot_hold(dtype: str, values: tuple[float, ...], bad: list[int]) -> None:
     info = np.iinfo(dtype)
     numbers = [info.min, info.min + 1, 0, 1, 241, 255 if info.max >= 255 else 1, info.max - 1, info.max]
-    stack = np.array(numbers, dtype).reshape(1, 1, 1, -1)
-    valid = valid_samples(stack, values, whole_samples=False).ravel()
-    assert [n for n, ok in zip(numbers, valid, strict=True) if not ok] == [n for n in numbers if n in bad]
+    assert usable(column(*((n,) for n in numbers), dtype=dtype), values) == [[n not in bad for n in numbers]]
+    assert invalid_values_of(values, np.dtype(dtype)).tolist() == bad
 
 
 def test_nan_is_always_invalid_in_floats() -> None:
-    stack = column((1.0, np.nan), (np.nan, 2.0), (np.inf, -9999.0), dtype="float32")
-    assert valid_samples(stack, (), whole_samples=False)[0, :, 0].tolist() == [[True, False, True], [False, True, True]]
-    assert valid_samples(stack, (float("nan"), -9999.0), whole_samples=True).ravel().tolist() == [False] * 3
+    stack = column((1.0, np.nan), (-np.nan, 2.0), (np.inf, -9999.0), dtype="float32")
+    assert usable(stack, ()) == [[True, False, True], [False, True, True]]
+    assert Geomedian().reduce(stack, (float("nan"), -9999.0), 0.0)["count"].ravel().tolist() == [0, 0, 0]
 
 
 def test_float_nodata_is_compared_in_the_pixels_own_precision() -> None:
     """A tag is read as float64; 0.1 in a float32 file is not the float64 0.1."""
     stack = column((0.1,), (0.2,), (np.finfo("float32").min,), dtype="float32")
-    valid = valid_samples(stack, (0.1, -3.4028234663852886e38), whole_samples=True)
-    assert valid.ravel().tolist() == [False, True, False]
+    assert usable(stack, (0.1, -3.4028234663852886e38)) == [[False, True, False]]
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_both_zeros_of_a_float_are_nodata(zero: float) -> None:
+    """They are equal, though their bits are not."""
+    assert usable(column((0.0,), (-0.0,), (1.0,), dtype="float32"), (zero,)) == [[False, False, True]]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_agrees_with_python_on_random_stacks(dtype: str, whole: bool) -> None:
+def test_agrees_with_python_on_random_stacks(dtype: str) -> None:
     rng = np.random.default_rng(3)
     stack = rng.integers(0, 5, (4, 3, 5, 6)).astype(dtype)
     if dtype == "float32":
         stack[rng.random(stack.shape) < 0.1] = np.nan
-    valid = valid_samples(stack, (0.0, 3.0), whole_samples=whole)
-    each = np.array([v == v and v not in (0, 3) for v in stack.ravel().tolist()]).reshape(stack.shape)
-    assert np.array_equal(valid, each.all(axis=1, keepdims=True) if whole else each)
+    for mask in (None, rng.random((4, 1, 5, 6)) < 0.6, rng.random((4, 3, 5, 6)) < 0.6):
+        each = oracle.valid_samples(stack, (0.0, 3.0)) & (True if mask is None else mask)
+        count = get_reducer("band-median").reduce(stack, (0.0, 3.0), 0.0, valid=mask)["count"]
+        assert np.array_equal(count, each.sum(axis=0))
+        for reducer in WHOLE if dtype == "uint8" else WHOLE[1:]:
+            whole = reducer.reduce(stack, (0.0, 3.0), 0.0, valid=mask)["count"]
+            assert np.array_equal(whole[0], each.all(axis=1).sum(axis=0))
 
 
-def test_strip_of_a_stack_needs_no_copy_and_is_not_changed() -> None:
-    stack = np.random.default_rng(4).integers(0, 3, (3, 2, 8, 8), np.uint8)
-    before = stack.copy()
-    strip = valid_samples(stack[:, :, 3:5], (0.0,), whole_samples=False)
-    assert np.array_equal(strip, (before != 0)[:, :, 3:5])
-    assert np.array_equal(stack, before)
-
-
-def test_no_scenes() -> None:
-    assert valid_samples(np.empty((0, 3, 2, 2), np.uint8), (0.0,), whole_samples=True).shape == (0, 1, 2, 2)
+@pytest.mark.parametrize("reducer", [*WHOLE, get_reducer("band-median")], ids=lambda r: r.name)
+def test_no_scenes(reducer: Any) -> None:
+    layers = reducer.reduce(np.empty((0, 3, 2, 2), np.uint8), (0.0,), 0.0)
+    assert (layers["count"] == 0).all()
+    assert (layers["composite"] == 0).all()

@@ -115,7 +115,7 @@ def test_a_block_is_cut_only_when_one_of_every_scene_is_too_much() -> None:
     block = 600 * 3 * 512 * 512
     assert times_read(plan, window, block + 80_000_000) == 1
     cut = pieces(plan, window, 200_000_000)
-    assert times_read(plan, window, 200_000_000) == 4
+    assert times_read(plan, window, 200_000_000) == 3
     assert {p.width for p in cut} == {512}
     assert peak_bytes(plan, window, 200_000_000) <= 200_000_000
 

@@ -1,51 +1,72 @@
 """What an image has compiled is all a run needs: after warming, no kernel is compiled again."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numba.core import event
 
-from clearyear.direct import put_block
 from clearyear.job import Job
-from clearyear.masks import _mark_valid
-from clearyear.overviews import Overview, halved, mean_by_share, mean_of_four
+from clearyear.overviews import Overview, halved
 from clearyear.prepare import make_plan
-from clearyear.reducers.kernels import luminance_kernel, rank_pair_kernel
+from clearyear.reducers.geomedian import Geomedian
+from clearyear.reducers.ranks import BandPercentiles
 from clearyear.warm import warm
 from clearyear.window import reduce_window
-
-
-def compiled() -> list[Any]:
-    kernels = [
-        put_block,
-        _mark_valid,
-        mean_of_four,
-        mean_by_share,
-        luminance_kernel,
-        rank_pair_kernel("uint8", "uint8"),
-    ]
-    return [len(kernel.signatures) for kernel in kernels]
 
 
 @pytest.mark.parametrize("reducer", ["luminance-median", "band-median"])
 def test_a_run_compiles_nothing_more(scenes: Path, reducer: Any) -> None:
     assert warm() > 0
-    before = compiled()
     plan = make_plan(Job(scenes=str(scenes), period="2023", out="/nowhere", reducer=reducer, tile_size=16))
-    for window in plan.windows:
-        assert reduce_window(plan, window)[0] is not None
-    assert compiled() == before
+    with event.install_recorder("numba:compile") as compiled:
+        for window in plan.windows:
+            assert reduce_window(plan, window)[0] is not None
+    assert compiled.buffer == []
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("reducer", [BandPercentiles(), Geomedian()], ids=lambda r: r.name)
+def test_reducers_compile_nothing_more(reducer: Any, dtype: str) -> None:
+    """However the stack lies in memory, with a mask or without, read-only or not, few scenes or many."""
+    warm()
+    stack = np.ones((300, 2, 6, 8), dtype)
+    frozen = stack.copy()
+    frozen.flags.writeable = False
+    with event.install_recorder("numba:compile") as compiled:
+        for part in (stack, stack[:2, :, 1:3], stack[:, :, :, ::2], frozen):
+            reducer.reduce(part, (0.0,), 0.0)
+            reducer.reduce(part, (0.0,), 0.0, valid=part[:, :1] > 0)
+    assert compiled.buffer == []
+
+
+@pytest.mark.slow
+def test_a_new_process_finds_everything_on_disk(tmp_path: Path) -> None:
+    """Nothing of what one process compiled is compiled by the next."""
+    code = (
+        "from numba.core import event\n"
+        "from clearyear.warm import warm\n"
+        "with event.install_recorder('numba:compile') as compiled: warm()\n"
+        "print(len(compiled.buffer))"
+    )
+    run = [sys.executable, "-c", code]
+    env = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    counts = [int(subprocess.run(run, env=env, check=True, capture_output=True).stdout) for _ in range(2)]
+    assert counts[0] > 0
+    assert counts[1] == 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize("nodata", [None, 0.0])
 def test_overviews_compile_nothing_more(dtype: str, nodata: float | None) -> None:
     warm()
-    before = compiled()
     pixels = np.ones((3, 8, 8), dtype)
-    halved(pixels, nodata=nodata, resampling="average")
-    level = Overview((5, 8), (2, 4), dtype=dtype, nodata=nodata, resampling="average")
-    for rows in (pixels[:, :3, :5], pixels[:, 3:, :5]):
-        level.push(rows)
-    assert compiled() == before
+    with event.install_recorder("numba:compile") as compiled:
+        halved(pixels, nodata=nodata, resampling="average")
+        level = Overview((5, 8), (2, 4), dtype=dtype, nodata=nodata, resampling="average")
+        for rows in (pixels[:, :3, :5], pixels[:, 3:, :5]):
+            level.push(rows)
+    assert compiled.buffer == []

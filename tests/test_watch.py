@@ -51,7 +51,7 @@ def watching(plan: Plan, client: Any, monkeypatch: pytest.MonkeyPatch) -> Callab
     monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("test"))
 
     def make(**limits: float) -> Any:
-        settings = Settings(**{**PATIENT, **limits})  # type: ignore[arg-type]
+        settings = Settings(**{**PATIENT, **limits})
         return module.Watch(client, plan, open_store(plan.destination), [w.id for w in plan.windows], settings)
 
     return make
@@ -269,7 +269,7 @@ def test_a_shard_asked_for_twice_is_one_until_it_has_ended(client: Any, plan: Pl
 
     @flow
     def parent() -> list[UUID]:
-        sender = Sender(client, plan, open_store(plan.destination), deployment, workers=None)
+        sender = Sender(client, plan, open_store(plan.destination), deployment, {"workers": None})
         found = [sender.send([FIRST], tries=1).run_id, sender.send([FIRST], tries=1).run_id]
         assert [shard.run_id for shard in sender.adopt([FIRST])] == found[:1]
         client.set_flow_run_state(found[0], Failed(), force=True)

@@ -15,7 +15,7 @@ COMFORTABLE_BYTES = 192_000_000
 """A piece's stack is no larger than this unless one block of every scene is: 216 scenes of 512² × 3 are 170 MB."""
 
 STRIP_SAMPLES = 1 << 22
-"""Samples (T × B × pixels) reduced at once: their masks and keys stay near the cache."""
+"""Samples (T × B × pixels) reduced by one call: a millisecond or two, so that threads share a piece evenly."""
 
 
 def pieces(plan: Plan, window: Window, window_bytes: int | None = None, *, threads: int = 1) -> list[Window]:
@@ -49,7 +49,7 @@ def times_read(plan: Plan, window: Window, window_bytes: int | None = None, *, t
 
 
 def peak_bytes(plan: Plan, window: Window, window_bytes: int | None = None, *, threads: int = 1) -> int:
-    """Bytes computing one window needs at most: a piece's stack, strips' masks and keys, layers and their files.
+    """Bytes computing one window needs at most: a piece's stack, the kernels' rows, layers and their files.
 
     What the process holds for all windows together is not in it; see ``budget``.
     """
@@ -71,15 +71,12 @@ def strip_rows(plan: Plan, width: int, height: int) -> int:
 def _bytes(plan: Plan, window: Window, largest: int, threads: int) -> int:
     """``peak_bytes`` with a largest piece of that many pixels; rises with it."""
     per_sample = plan.itemsize
-    per_row = len(plan.scenes) * plan.product.n_bands * window.width
-    # Each thread has a strip, of one row at least; together they are no more than the piece.
-    strip = min(threads * max(STRIP_SAMPLES, per_row), largest * len(plan.scenes) * plan.product.n_bands)
     block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * per_sample
     layers = window.n_pixels * (plan.product.n_bands * (per_sample + 2) + 2)
-    # Layers stand as arrays, as what GDAL compresses and as the file's bytes.
-    # A mask for every sample; ordered keys for one band at a time.
-    beside = strip + 2 * per_sample * strip // plan.product.n_bands
-    return plan.sample_bytes * largest + beside + 2 * threads * block + 3 * layers
+    # A kernel keeps the ordered samples of one block of pixels: half a megabyte, or 256 pixels of very many scenes.
+    kernel = max(1 << 20, 256 * len(plan.scenes) * (per_sample + 2))
+    # Layers stand as arrays, as what GDAL compresses and as the file's bytes; the third copy covers the strips' own.
+    return plan.sample_bytes * largest + threads * (kernel + 2 * block) + 3 * layers
 
 
 def _piece_size(plan: Plan, window: Window, window_bytes: int | None, threads: int) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from clearyear.cog import encode_tile
 from clearyear.errors import WindowError
 from clearyear.grid import Window
 from clearyear.layers import block_of, frame_of, layer_of
-from clearyear.masks import valid_samples
 from clearyear.memory import pieces, strip_rows
 from clearyear.plan import Plan
 from clearyear.read import FailedRead, read_stack
@@ -172,8 +171,7 @@ def _reduce_piece(
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
         strip = stack[:, :, top : top + rows]
-        valid = valid_samples(strip, plan.product.invalid_values, whole_samples=reducer.whole_samples)
-        return top, reducer.reduce(strip, valid, plan.product.nodata)
+        return top, reducer.reduce(strip, plan.product.invalid_values, plan.product.nodata)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():

@@ -1,9 +1,9 @@
-"""Reducers: (T, B, H, W) and what of it is valid → layers. A job names one; a new one is a line in REDUCERS."""
+"""Reducers: (T, B, H, W) and what of it is invalid → layers. A job names one; a new one is a line in REDUCERS."""
 
 from clearyear.errors import InputError
-from clearyear.reducers.band_median import BandMedian
 from clearyear.reducers.base import Reducer
 from clearyear.reducers.luminance_median import LuminanceMedian
+from clearyear.reducers.ranks import BandMedian
 
 __all__ = ["REDUCERS", "Reducer", "get_reducer"]
 

@@ -33,13 +33,22 @@ class Reducer(Protocol):
             InputError: with what it found and what it wants.
         """
 
-    def reduce(self, stack: NDArray[np.generic], valid: NDArray[np.bool_], nodata: float | None) -> Layers:
+    def reduce(
+        self,
+        stack: NDArray[np.generic],
+        invalid_values: tuple[float, ...],
+        nodata: float | None,
+        *,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> Layers:
         """Reduce over time.
 
         Args:
             stack: (T, B, H, W), T scenes in acquisition order; T may be 0.
-            valid: (T, 1 or B, H, W); True = use this sample.
+            invalid_values: nodata and saturated values. A value the stack's dtype cannot hold is none; NaN is always
+                invalid in floats.
             nodata: what a pixel without a valid sample becomes in ``composite``.
+            valid: (T, 1 or B, H, W), True = may be used: a mask from elsewhere, on top of the values.
 
         Returns:
             ``composite`` (B, H, W) in the stack's dtype and every other layer of ``layers``, each (bands, H, W).

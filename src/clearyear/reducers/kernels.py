@@ -1,151 +1,243 @@
-"""The compiled kernels: exact ranks by searching for a value's bits, pixels in SIMD lanes.
+"""The compiled kernels of ranks: exact ones, by searching for a value's bits, pixels in SIMD lanes.
 
 For a block of pixels the value at rank k is built from its top bit down: try the bit, count the samples below
 the candidate, keep the bit where no more than k lie below. No sort, no branch on data, one pass over the block a
-bit. The shape of the loops (slices of rows, explicit narrow types, no allocation inside) is what lets the compiler
-vectorise them; a change here wants the measurement in benchmarks repeated.
+bit. Wider types are searched a byte at a time, so that every pass runs in lanes of 8 bits. What is invalid is tested
+while the block is filled: no mask of the stack is ever made.
+
+The shape of the loops (slices of rows, explicit narrow types, four rows at a time, no allocation inside) is what lets
+the compiler vectorise them; a change here wants benchmarks/kernels.py repeated. Arrays come flat, with the steps from
+scene to scene and from band to band, because only then does the compiler know that pixels lie side by side.
 """
 
+import zlib
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 
-_BLOCK = 2048
-"""Pixels a block: T rows of it stay in the second-level cache."""
+_BLOCK_BYTES = 1 << 19
+"""Rows of a block: half of a second-level cache, the rest is for what streams through."""
 
-_LUMINANCE_BITS = 10
-"""R + G + B of uint8 is 765 at most."""
+SHARED = zlib.crc32(Path(__file__).read_bytes())
+"""Numba's cache looks at a kernel's own file only. One elsewhere that uses parts of this file closes over its sum."""
+
+_u1, _u2, _i4 = np.uint8, np.uint16, np.int32
 
 
-@cache
-def rank_pair_kernel(key: str, counter: str) -> Any:
-    """Compile ``kernel(keys, valid, lower, upper, count)`` for keys and counters of these dtypes.
+def read_only(of: Any) -> Any:
+    """The type of a flat array that the kernel only reads."""
+    return types.Array(of, 1, "C", readonly=True)
 
-    The kernel takes keys (T, P), valid (T, P) bool and fills lower and upper (P,) with the keys at ranks
-    (n - 1) // 2 and n // 2 of the n valid ones, and count (P,) uint16 with n. Where n is 0 both are 0.
-    ``counter`` must hold T.
-    """
-    key_type, counter_type = np.dtype(key).type, np.dtype(counter).type
-    bits = np.dtype(key).itemsize * 8
-    top = key_type(np.iinfo(key_type).max)
-    zero_key, zero, one = key_type(0), counter_type(0), counter_type(1)
 
-    @numba.njit(nogil=True, cache=True)
-    def kernel(keys, valid, lower, upper, count):  # type: ignore[no-untyped-def]
-        n_scenes, n_pixels = keys.shape
-        rows = np.empty((n_scenes, _BLOCK), key_type)
-        value = np.empty(_BLOCK, key_type)
-        candidate = np.empty(_BLOCK, key_type)
-        above = np.empty(_BLOCK, key_type)
-        n = np.empty(_BLOCK, counter_type)
-        rank = np.empty(_BLOCK, counter_type)
-        below = np.empty(_BLOCK, counter_type)
-        for start in range(0, n_pixels, _BLOCK):
-            w = min(_BLOCK, n_pixels - start)
-            n[:] = zero
-            value[:] = zero_key
-            for t in range(n_scenes):
-                row, key, ok = rows[t], keys[t, start : start + w], valid[t, start : start + w]
-                for j in range(w):
-                    # An invalid sample sorts last; ranks come from n, so a valid one of the same value is no harm.
-                    row[j] = key[j] if ok[j] else top
-                    n[j] = counter_type(n[j] + counter_type(ok[j]))
-            for j in range(w):
-                rank[j] = counter_type((n[j] - one) >> one) if n[j] != zero else zero
-            for bit in range(bits - 1, -1, -1):
-                mask = key_type(1 << bit)
-                for j in range(w):
-                    candidate[j] = key_type(value[j] | mask)
-                    below[j] = zero
-                for t in range(n_scenes):
-                    row = rows[t]
-                    for j in range(w):
-                        below[j] = counter_type(below[j] + counter_type(row[j] < candidate[j]))
-                for j in range(w):
-                    value[j] = candidate[j] if below[j] <= rank[j] else value[j]
-            below[:] = zero
-            above[:] = top
-            for t in range(n_scenes):
-                row = rows[t]
-                for j in range(w):
-                    q = row[j]
-                    below[j] = counter_type(below[j] + counter_type(q <= value[j]))
-                    next_up = q if q > value[j] else top
-                    above[j] = next_up if next_up < above[j] else above[j]
-            for j in range(w):
-                count[start + j] = n[j]
-                lower[start + j] = value[j] if n[j] != zero else zero_key
-                middle = value[j] if below[j] > counter_type(n[j] >> one) else above[j]
-                upper[start + j] = middle if n[j] != zero else zero_key
-
-    return kernel
+BITS = {"uint8": types.uint8, "uint16": types.uint16, "int16": types.uint16, "float32": types.uint32}
+STEPS = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]
+MASK = read_only(types.boolean)
 
 
 @numba.njit(nogil=True, cache=True)
-def luminance_kernel(stack, valid, composite, count, source):  # type: ignore[no-untyped-def]
-    """Fill composite (3, P) uint8, count (P,) uint16 and source (P,) int16 from stack (T, 3, P) and valid (T, P).
+def block_of(n_pixels, bytes_a_pixel):  # type: ignore[no-untyped-def]
+    """Pixels a block: whole vectors, no more than there are, as many as stay in the cache."""
+    fitting = min(2048, max(256, _BLOCK_BYTES // max(1, bytes_a_pixel) // 64 * 64))
+    return max(1, min(n_pixels, fitting))
 
-    The sample at index n // 2 of the n valid ones in order of (R + G + B, t); T at most 32,767.
-    """
-    n_scenes, _, n_pixels = stack.shape
-    zero, one, top = np.uint16(0), np.uint16(1), np.uint16((1 << _LUMINANCE_BITS) - 1)
-    rows = np.empty((n_scenes, _BLOCK), np.uint16)
-    value = np.empty(_BLOCK, np.uint16)
-    candidate = np.empty(_BLOCK, np.uint16)
-    n = np.empty(_BLOCK, np.uint16)
-    rank = np.empty(_BLOCK, np.uint16)
-    below = np.empty(_BLOCK, np.uint16)
-    left = np.empty(_BLOCK, np.int16)
-    chosen = np.empty(_BLOCK, np.int16)
-    for start in range(0, n_pixels, _BLOCK):
-        w = min(_BLOCK, n_pixels - start)
-        n[:] = zero
-        value[:] = zero
-        for t in range(n_scenes):
-            row, ok = rows[t], valid[t, start : start + w]
-            red, green, blue = (
-                stack[t, 0, start : start + w],
-                stack[t, 1, start : start + w],
-                stack[t, 2, start : start + w],
-            )
-            for j in range(w):
-                luminance = np.uint16(np.uint16(red[j]) + np.uint16(green[j]) + np.uint16(blue[j]))
-                row[j] = luminance if ok[j] else top
-                n[j] = np.uint16(n[j] + np.uint16(ok[j]))
+
+@numba.njit(nogil=True, cache=True)
+def mark_usable(ok, samples, steps, invalid, mask, mask_steps, t, band, start, fresh):  # type: ignore[no-untyped-def]
+    """Say in ok (w,) which samples of a band's row may be used; unless ``fresh``, of those it has."""
+    at = t * steps[0] + band * steps[1] + start
+    row = samples[at : at + ok.size]
+    if fresh:
+        for j in range(ok.size):
+            ok[j] = True
+    if mask.size and (fresh or mask_steps[1]):
+        at = t * mask_steps[0] + band * mask_steps[1] + start
+        given = mask[at : at + ok.size]
+        for j in range(ok.size):
+            ok[j] = ok[j] & given[j]
+    for i in range(0, invalid.size, 2):
+        one, other = invalid[i], invalid[i + 1]
+        for j in range(ok.size):
+            ok[j] = ok[j] & (row[j] != one) & (row[j] != other)
+    return row
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_below(rows, first, last, candidate, below):  # type: ignore[no-untyped-def]
+    """Fill below (w,) uint8 with how many of rows[first:last] lie below the candidate; at most 255 rows."""
+    w = below.size
+    for j in range(w):
+        below[j] = _u1(0)
+    t = first
+    while t + 4 <= last:
+        a, b, c, d = rows[t, :w], rows[t + 1, :w], rows[t + 2, :w], rows[t + 3, :w]
         for j in range(w):
-            rank[j] = n[j] >> one
-        for bit in range(_LUMINANCE_BITS - 1, -1, -1):
-            mask = np.uint16(1 << bit)
+            this = candidate[j]
+            ab = _u1(_u1(a[j] < this) + _u1(b[j] < this))
+            cd = _u1(_u1(c[j] < this) + _u1(d[j] < this))
+            below[j] = _u1(below[j] + _u1(ab + cd))
+        t += 4
+    for rest in range(t, last):
+        row = rows[rest, :w]
+        for j in range(w):
+            below[j] = _u1(below[j] + _u1(row[j] < candidate[j]))
+
+
+@numba.njit(nogil=True, cache=True)
+def search(rows, w, bits, base, rank, value, scratch, total):  # type: ignore[no-untyped-def]
+    """Fill value (w,) uint8 with the one at ``rank`` of rows (T, ≥ w) uint8, known to be base to base + 2^bits − 1."""
+    n_scenes = rows.shape[0]
+    candidate, below, narrow = scratch[0, :w], scratch[1, :w], scratch[2, :w]
+    for j in range(w):
+        value[j] = base
+        narrow[j] = _u1(min(rank[j], _u2(255)))
+    for bit in range(bits - 1, -1, -1):
+        mask = _u1(1 << bit)
+        for j in range(w):
+            candidate[j] = _u1(value[j] + mask)
+        if n_scenes <= 255:
+            _count_below(rows, 0, n_scenes, candidate, below)
             for j in range(w):
-                candidate[j] = np.uint16(value[j] | mask)
-                below[j] = zero
-            for t in range(n_scenes):
-                row = rows[t]
+                value[j] = _u1(value[j] + _u1(mask * _u1(below[j] <= narrow[j])))
+        else:
+            _count_all(rows, candidate, below, total)
+            for j in range(w):
+                value[j] = _u1(value[j] + _u1(mask * _u1(total[j] <= rank[j])))
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_all(rows, candidate, below, total):  # type: ignore[no-untyped-def]
+    """Fill total (w,) uint16 with how many rows lie below the candidate."""
+    for j in range(total.size):
+        total[j] = _u2(0)
+    for first in range(0, rows.shape[0], 255):
+        _count_below(rows, first, min(first + 255, rows.shape[0]), candidate, below)
+        for j in range(total.size):
+            total[j] = _u2(total[j] + below[j])
+
+
+@cache
+def rank_kernel(dtype: str) -> Any:
+    """Compile the kernel for samples of ``dtype``; see ``kernel`` in it."""
+    of = BITS[dtype]
+    key = np.dtype(str(of)).type
+    bits = np.dtype(key).itemsize * 8
+    wide, is_float = bits > 8, dtype == "float32"
+    zero, one, byte, top = key(0), key(1), key(255), key(np.iinfo(key).max)
+    sign = key(1 << (bits - 1)) if dtype in ("int16", "float32") else zero
+    turn = key(top >> 1) if is_float else zero
+    offset = int(sign) if dtype == "int16" else 0
+    magnitude, infinite = (key(0x7FFFFFFF), key(0x7F800000)) if is_float else (zero, zero)
+    out = getattr(types, dtype)
+    signature = types.void(
+        *(read_only(of), STEPS, read_only(of), MASK, STEPS),
+        *(types.uint16[:, ::1], types.float64[:, ::1], out, out[:, :, ::1], types.uint16[:, ::1]),
+    )
+
+    @numba.njit(signature, nogil=True, cache=True)
+    def kernel(samples, steps, invalid, mask, mask_steps, ranks, weights, fill, result, count):  # type: ignore[no-untyped-def]
+        """Fill result (Q, B, P) and count (B, P) with the quantiles of each band's valid samples and their number.
+
+        Of n valid samples in order the result q lies ``weights[q, n]`` of the way from the one at ``ranks[q, n]`` to
+        the next; where n is 0 it is ``fill``. Both tables are (Q, T + 1).
+        """
+        n_quantiles, n_bands, n_pixels = result.shape
+        n_scenes = ranks.shape[1] - 1
+        size = block_of(n_pixels, n_scenes * ((bits // 8 + 1) if wide else 1))
+        keys = np.empty((n_scenes, size if wide else 1), key)
+        rows = np.empty((n_scenes, size), np.uint8)
+        ok = np.empty(size, np.bool_)
+        n = np.empty(size, np.uint16)
+        total = np.empty(size, np.uint16)
+        rank = np.empty(size, np.uint16)
+        scratch = np.empty((4, size), np.uint8)
+        tally = np.empty(size, key)
+        value = np.empty(size, key)
+        above = np.empty(size, key)
+        lower, upper, weight = np.empty(size), np.empty(size), np.empty(size)
+        if is_float:
+            value_floats, above_floats = value.view(np.float32), above.view(np.float32)
+        for band in range(n_bands):
+            for start in range(0, n_pixels, size):
+                w = min(size, n_pixels - start)
+                digit, okay = scratch[3, :w], ok[:w]
+                n[:] = 0
+                for first in range(0, n_scenes, 255):
+                    tally[:] = zero
+                    for t in range(first, min(first + 255, n_scenes)):
+                        sample = mark_usable(okay, samples, steps, invalid, mask, mask_steps, t, band, start, True)
+                        row, narrow = keys[t if wide else 0], rows[t]
+                        for j in range(w):
+                            x = sample[j]
+                            good = okay[j] & (key(x & magnitude) <= infinite)
+                            # The sign bit flipped and negative floats turned over, so that order is unsigned order. An
+                            # invalid one sorts last; ranks come from n, so a valid one of the same key is no harm.
+                            ordered = key(x ^ key(sign | key(turn & key(zero - key(x >> (bits - 1))))))
+                            ordered = ordered if good else top
+                            tally[j] = key(tally[j] + key(good))
+                            if wide:
+                                row[j] = ordered
+                            narrow[j] = _u1(ordered >> (bits - 8))
+                    for j in range(w):
+                        n[j] = _u2(n[j] + _u2(tally[j]))
                 for j in range(w):
-                    below[j] = np.uint16(below[j] + np.uint16(row[j] < candidate[j]))
-            for j in range(w):
-                value[j] = candidate[j] if below[j] <= rank[j] else value[j]
-        below[:] = zero
-        for t in range(n_scenes):
-            row = rows[t]
-            for j in range(w):
-                below[j] = np.uint16(below[j] + np.uint16(row[j] < value[j]))
-        # Among equals the earlier acquisition comes first: count down from rank − (samples below).
-        for j in range(w):
-            left[j] = np.int16(rank[j] - below[j])
-            chosen[j] = np.int16(-1)
-        for t in range(n_scenes):
-            row, index = rows[t], np.int16(t)
-            for j in range(w):
-                equal = row[j] == value[j]
-                chosen[j] = index if (equal and left[j] == 0) else chosen[j]
-                left[j] = np.int16(left[j] - np.int16(equal))
-        for j in range(w):
-            some = n[j] != zero
-            t = chosen[j] if some else 0
-            count[start + j] = n[j]
-            source[start + j] = chosen[j] if some else -1
-            for band in range(3):
-                composite[band, start + j] = stack[t, band, start + j] if some else 0
+                    count[band, start + j] = n[j]
+                for q in range(n_quantiles):
+                    for j in range(w):
+                        rank[j] = ranks[q, n[j]]
+                        value[j] = zero
+                    for low in range(bits - 8, -1, -8):
+                        if wide and (low < bits - 8 or q > 0):
+                            # Samples that agree so far show their next byte; the others sort before or after them.
+                            for t in range(n_scenes):
+                                row, narrow = keys[t], rows[t]
+                                for j in range(w):
+                                    part, known = key(row[j] >> low), value[j]
+                                    rest = key(part - known) if part > known else zero
+                                    narrow[j] = _u1(rest if rest < byte else byte)
+                        search(rows, w, 8, _u1(0), rank, digit, scratch, total[:w])
+                        for j in range(w):
+                            value[j] = key(value[j] + digit[j])
+                            if low > 0:
+                                value[j] = key(value[j] << 8)
+                    above[:] = top
+                    total[:] = 0
+                    for first in range(0, n_scenes, 255):
+                        tally[:] = zero
+                        for t in range(first, min(first + 255, n_scenes)):
+                            ordered_row = keys[t] if wide else rows[t]
+                            for j in range(w):
+                                other = ordered_row[j]
+                                tally[j] = key(tally[j] + key(other <= value[j]))
+                                higher = other if other > value[j] else top
+                                above[j] = higher if higher < above[j] else above[j]
+                        for j in range(w):
+                            total[j] = _u2(total[j] + _u2(tally[j]))
+                    for j in range(w):
+                        above[j] = value[j] if total[j] > rank[j] + 1 else above[j]
+                    if is_float:
+                        for j in range(w):
+                            value[j] ^= key(sign | key(turn & key(zero - key(one - key(value[j] >> (bits - 1))))))
+                            above[j] ^= key(sign | key(turn & key(zero - key(one - key(above[j] >> (bits - 1))))))
+                    for j in range(w):
+                        weight[j] = weights[q, n[j]]
+                        if is_float:
+                            lower[j], upper[j] = value_floats[j], above_floats[j]
+                        else:
+                            lower[j], upper[j] = _i4(value[j]) - offset, _i4(above[j]) - offset
+                    put = result[q, band, start : start + w]
+                    for j in range(w):
+                        # As numpy has it: from the nearer end, so that the ends themselves are met.
+                        apart, part = upper[j] - lower[j], weight[j]
+                        between = lower[j] + apart * part if part < 0.5 else upper[j] - apart * (1.0 - part)
+                        between = (lower[j] + upper[j]) * 0.5 if part == 0.5 else between
+                        between = lower[j] if part == 0.0 or apart == 0.0 else between
+                        if is_float:
+                            put[j] = between if n[j] else fill
+                        else:
+                            put[j] = _i4(np.rint(between)) if n[j] else fill
+
+    return kernel

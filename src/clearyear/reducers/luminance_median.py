@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.reducers.base import Layers, refuse
+from clearyear.reducers.layout import lay_out
 
 
 class LuminanceMedian:
@@ -29,17 +30,22 @@ class LuminanceMedian:
         if n_scenes > np.iinfo(np.int16).max:
             raise refuse(self.name, f"{n_scenes} acquisitions", "at most 32,767: the source layer is int16")
 
-    def reduce(self, stack: NDArray[np.generic], valid: NDArray[np.bool_], nodata: float | None) -> Layers:
+    def reduce(
+        self,
+        stack: NDArray[np.generic],
+        invalid_values: tuple[float, ...],
+        nodata: float | None,
+        *,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> Layers:
         """See Reducer; ``nodata`` is 0 by definition."""
-        from clearyear.reducers.kernels import luminance_kernel
+        from clearyear.reducers.luminance_kernel import luminance_kernel
 
         n_scenes, n_bands, height, width = stack.shape
-        n_pixels = height * width
-        composite = np.empty((n_bands, n_pixels), np.uint8)
-        count = np.empty(n_pixels, np.uint16)
-        source = np.empty(n_pixels, np.int16)
-        flat_valid = valid.reshape(n_scenes, n_pixels)
-        luminance_kernel(stack.reshape(n_scenes, n_bands, n_pixels), flat_valid, composite, count, source)
+        composite = np.empty((n_bands, height * width), np.uint8)
+        count = np.empty(height * width, np.uint16)
+        source = np.empty(height * width, np.int16)
+        luminance_kernel()(*lay_out(stack, invalid_values, valid), n_scenes, composite, count, source)
         return {
             "composite": composite.reshape(n_bands, height, width),
             "count": count.reshape(1, height, width),
