@@ -24,8 +24,8 @@ OPTIONS = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     # ^ the header of a COG in one request
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF",
-    "CPL_VSIL_CURL_NON_CACHED": "/vsigs/",
-    # ^ GDAL knows what it has read of a bucket by the address alone, and would go on giving a scene's old version
+    "CPL_VSIL_CURL_NON_CACHED": "/vsigs/:/vsis3/:/vsicurl/",
+    # ^ GDAL knows what it has read elsewhere by the address alone, and would go on giving a scene's old version
     "GDAL_CACHEMAX": "64",
     # ^ MB. Every block is used once; a large cache only competes with the stacks
     "GDAL_PAM_ENABLED": "NO",
@@ -41,7 +41,7 @@ from rasterio.errors import RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
-from clearyear.stores import gdal_path, split_uri  # noqa: E402
+from clearyear.stores import gdal_path, hush, is_remote, shown  # noqa: E402
 
 DRIVER = "GTiff"
 """What a scene may be. A VRT could reach elsewhere; it is not a scene."""
@@ -106,13 +106,12 @@ def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (RasterioError, OSError) as error:
-        said = words(error)
-        remote = split_uri(uri)[0] != "file"
+        said = hush(words(error), uri)
         raise ReadError(
             said,
             "a GeoTIFF that can be read",
-            transient=remote and not any(sign in said for sign in _PERMANENT_HTTP),
-            uri=uri,
+            transient=is_remote(uri) and not any(sign in said for sign in _PERMANENT_HTTP),
+            uri=shown(uri),
         ) from error
 
 

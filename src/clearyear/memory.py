@@ -9,12 +9,19 @@ from itertools import pairwise
 
 from clearyear.grid import Window
 from clearyear.plan import Plan
+from clearyear.settings import current_settings
+from clearyear.stores import is_remote
 
 COMFORTABLE_BYTES = 192_000_000
 """A piece's stack is no larger than this unless one block of every scene is: 216 scenes of 512² × 3 are 170 MB."""
 
 STRIP_SAMPLES = 1 << 22
 """Samples (T × B × pixels) reduced at once: their masks and keys stay near the cache."""
+
+
+RANGE_BYTES = 1 << 20
+"""A range asked for in one request is no longer than this unless one block is. Longer ones gain nothing, since many
+requests are under way at once."""
 
 
 def pieces(plan: Plan, window: Window) -> list[Window]:
@@ -44,7 +51,19 @@ def peak_bytes(plan: Plan, window: Window) -> int:
     # Layers stand as arrays, as what GDAL compresses and as the file's bytes.
     # A mask for every sample; ordered keys for one band at a time.
     beside = strip + 2 * per_sample * strip // plan.product.n_bands
-    return plan.sample_bytes * largest + beside + 2 * block + 3 * layers
+    return plan.sample_bytes * largest + beside + 2 * block + 3 * layers + in_flight_bytes(plan)
+
+
+def in_flight_bytes(plan: Plan) -> int:
+    """Bytes that reading scenes from elsewhere takes at most beside the stack, for all windows of a process together.
+
+    A request under way holds its range twice while the last of it arrives; then comes one unpacked block. With 24
+    requests and blocks of 512² × 3 bytes these are 69 MB.
+    """
+    if not any(is_remote(scene.uri) for scene in plan.scenes):
+        return 0
+    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * plan.itemsize
+    return current_settings().requests * (2 * max(RANGE_BYTES, block) + block)
 
 
 def strip_rows(plan: Plan, width: int, height: int) -> int:

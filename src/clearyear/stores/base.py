@@ -50,3 +50,18 @@ class Store(Protocol):
 
     def sweep(self) -> None:
         """Remove temporary files of processes that are no more."""
+
+
+class RangeFile(Protocol):
+    """One version of one file, read range by range, by many threads at once."""
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+
+    def fetch(self, offset: int, size: int) -> bytes | memoryview:
+        """The bytes [offset, offset + size); fewer only at the end of the file.
+
+        Raises:
+            ReadError, OSError: they cannot be had, or are of another version.
+        """
