@@ -223,7 +223,7 @@ def test_manifest_in_the_bucket(server: GcsServer, uploaded: list[Path]) -> None
             "1 of 1 scenes of the list are not there: gs://in/t31tcj/2023/none",
         ),
         ({"out": "gs://nowhere/x"}, "The bucket of gs://nowhere/x/luminance-median/2023--P1Y/.* does not exist"),
-        ({"out": "s3://out/x"}, r"The address 's3://out/x/.*' cannot be used"),
+        ({"out": "s4://out/x"}, r"The address 's4://out/x.*' cannot be used"),
     ],
 )
 def test_wrong_addresses(server: GcsServer, uploaded: list[Path], changes: dict[str, Any], words: str) -> None:

@@ -1,5 +1,6 @@
 """How we use GDAL: its options, which drivers may open a scene, and what its errors mean."""
 
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ OPTIONS = {
 }
 if Settings().gs_anonymous:
     OPTIONS["GS_NO_SIGN_REQUEST"] = "YES"
+if Settings().s3_anonymous:
+    OPTIONS["AWS_NO_SIGN_REQUEST"] = "YES"
+if _endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+    # AWS's own name for it, which GDAL does not know.
+    OPTIONS["AWS_S3_ENDPOINT"] = _endpoint.partition("://")[2].rstrip("/")
+    OPTIONS["AWS_HTTPS"] = "YES" if _endpoint.startswith("https://") else "NO"
+    OPTIONS["AWS_VIRTUAL_HOSTING"] = "NO"
 for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
@@ -42,6 +50,18 @@ from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
 from clearyear.stores import gdal_path, hush, is_remote, shown  # noqa: E402
+
+
+class _Hush(logging.Filter):
+    """What GDAL logs of a request has the whole address in it, signature included."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = hush(record.getMessage()), ()
+        return True
+
+
+for _name in ("rasterio", "rasterio._err", "rasterio._env", "rasterio._io", "rasterio._base", "rasterio.env"):
+    logging.getLogger(_name).addFilter(_Hush())
 
 DRIVER = "GTiff"
 """What a scene may be. A VRT could reach elsewhere; it is not a scene."""
@@ -106,7 +126,7 @@ def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (RasterioError, OSError) as error:
-        said = hush(words(error), uri)
+        said = hush(words(error))
         raise ReadError(
             said,
             "a GeoTIFF that can be read",

@@ -105,13 +105,13 @@ def _keep(path: Path, about: dict[str, str], fetched: Segments) -> None:
             file.write(json.dumps(head).encode() + b"\n" + data)
         os.replace(file.name, path)
         if _kept % _LOOK_EVERY == 0:
-            prune(path.parent)
+            prune(path.parent, _MOST_BYTES)
         _kept += 1
     except OSError as error:
         log.debug("the tile index of %s is not kept: %s", about["uri"], error)
 
 
-def prune(folder: Path, most: int = _MOST_BYTES) -> None:
+def prune(folder: Path, most: int) -> None:
     """Remove what was unused for longest until three quarters of ``most`` bytes are left; only files of ours."""
     found = []
     for path in [*folder.glob(f"*{_SUFFIX}"), *folder.glob("part-*")]:

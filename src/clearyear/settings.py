@@ -29,7 +29,8 @@ class Settings(BaseSettings):
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
     )
-    gs_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
+    gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
+    s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     decode_mb_per_s: float = Field(
         default=250.0,
         gt=0,

@@ -83,6 +83,8 @@ class HttpServer:
         self, folder: Path | None = None, *, latency: float = 0, etags: bool = True, honours_if_match: bool = True
     ) -> None:
         self.folder, self.latency, self.etags, self.honours_if_match = folder, latency, etags, honours_if_match
+        self.dates = True
+        """Whether answers carry a Last-Modified."""
         self.files: dict[str, bytes] = {}
         """Path with its leading slash → content."""
         self.requests: list[Request] = []
@@ -137,6 +139,10 @@ class HttpServer:
         late.
         """
         self._faults.append(Fault(match, status, times, truncate, delay, whole, longer))
+
+    def calm(self) -> None:
+        """Forget all planned faults."""
+        self._faults.clear()
 
     def count(self) -> dict[str, int]:
         """Requests by method and bytes of body since the last call."""
@@ -198,7 +204,9 @@ class HttpServer:
         content = self._content(request.path)
         if request.method not in ("GET", "HEAD") or content is None:
             return Reply(404)
-        headers = {"Accept-Ranges": "bytes", "Content-Type": "image/tiff", "Last-Modified": _MODIFIED}
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "image/tiff"}
+        if self.dates:
+            headers["Last-Modified"] = _MODIFIED
         if self.etags:
             headers["ETag"] = self.etag(request.path)
             wanted = request.headers.get("if-match")

@@ -20,6 +20,7 @@ from clearyear.stores.address import (
 from clearyear.stores.base import Entry, RangeFile, Store
 from clearyear.stores.gcs import GcsStore
 from clearyear.stores.local import LocalFile, LocalStore
+from clearyear.stores.s3 import S3Store
 from clearyear.stores.web import WebStore
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
 
 
 def open_store(uri: str) -> Store:
-    """The store whose root is ``uri``: a local folder, ``gs://bucket/prefix``, or a folder of the web to read from.
+    """The store whose root is ``uri``: a local folder, gs:// or s3:// with bucket and prefix, a folder of the web.
 
     Raises:
         InputError: the scheme is none of these.
@@ -49,6 +50,8 @@ def open_store(uri: str) -> Store:
     scheme, bucket, path = split_uri(uri)
     if scheme == "gs":
         return GcsStore(bucket, path)
+    if scheme == "s3":
+        return S3Store(bucket, path)
     if scheme in WEB:
         return WebStore(uri)
     return LocalStore(Path(path))

@@ -2,14 +2,17 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from clearyear.errors import InputError
 
-_WANTED = "a local path, file://, gs://bucket/prefix or https://host/file"
+_WANTED = "a local path, file://, gs://bucket/prefix, s3://bucket/prefix or https://host/file"
 WEB = ("https", "http")
 """Schemes that are read file by file: nothing lists them, nothing is written there."""
+
+_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
 def split_uri(uri: str) -> tuple[str, str, str]:
@@ -27,7 +30,7 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if scheme == "file":
         return "file", "", os.path.abspath(rest)
     place, _, path = rest.partition("/")
-    if scheme not in ("gs", *WEB) or not place:
+    if scheme not in ("gs", "s3", *WEB) or not place:
         raise InputError(f"The address {shown(uri)!r} cannot be used", _WANTED, "correct it", uri=shown(uri))
     if "@" in place:
         raise InputError(
@@ -64,10 +67,9 @@ def without_query(uri: str) -> str:
     return uri.partition("?")[0] if uri.startswith(("https://", "http://")) else uri
 
 
-def hush(words: str, uri: str) -> str:
-    """What somebody else said of ``uri``, without its query."""
-    query = uri.partition("?")[2] if uri.startswith(("https://", "http://")) else ""
-    return words.replace(query, "…") if query else words
+def hush(words: str) -> str:
+    """What somebody else said, with the queries of web addresses left out."""
+    return _QUERY.sub(r"\1?…", words)
 
 
 def gdal_path(uri: str) -> str:
@@ -75,7 +77,7 @@ def gdal_path(uri: str) -> str:
     scheme, bucket, path = split_uri(uri)
     if scheme in WEB:
         return f"/vsicurl/{uri}"
-    return f"/vsigs/{bucket}/{path}" if scheme == "gs" else path
+    return {"gs": f"/vsigs/{bucket}/{path}", "s3": f"/vsis3/{bucket}/{path}"}.get(scheme, path)
 
 
 def parent_of(uri: str) -> tuple[str, str]:
@@ -107,7 +109,7 @@ def check_destination(uri: str) -> None:
     if is_web(uri):
         raise InputError(
             f"The destination {shown(uri)} is a web address, which can only be read",
-            "a local folder, gs://bucket/prefix",
+            "a local folder, gs://bucket/prefix or s3://bucket/prefix",
             "choose another --out",
             uri=shown(uri),
         )

@@ -1,6 +1,8 @@
 """What a store is."""
 
+import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +18,7 @@ class Entry:
     size: int
     """Bytes."""
     version: str
-    """Changes when the content does: a GCS generation, or mtime and size of a local file."""
+    """Changes when the content does: a GCS generation, an ETag, or mtime and size of a local file."""
 
 
 class Store(Protocol):
@@ -65,3 +67,13 @@ class RangeFile(Protocol):
         Raises:
             ReadError, OSError: they cannot be had, or are of another version.
         """
+
+
+def scratch_folder() -> Path:
+    """A folder for the temporary files of stores without a disk; one for the process, gone with it."""
+    return Path(_scratch().name)
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="clearyear-")

@@ -14,13 +14,14 @@ from urllib.parse import quote, unquote
 
 import obstore
 from obstore.exceptions import (
+    AlreadyExistsError,
     BaseError,
     NotSupportedError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import GCSStore, HTTPStore
+from obstore.store import GCSStore, HTTPStore, S3Store
 
 from clearyear.errors import InputError, ReadError
 from clearyear.settings import current_settings
@@ -70,7 +71,7 @@ class RemoteFile:
         try:
             answer, data = _get(self._client, self._path, offset, size, self._condition())
         except REQUEST_ERRORS as error:
-            found = trouble(error, self.uri)
+            found = trouble(error)
             raise ReadError(found.words, transient=found.kind == "passing", uri=shown(self.uri)) from error
         if version_of(self.uri, answer.meta) != self.version:
             raise ReadError("has changed since the plan was made", uri=shown(self.uri))
@@ -132,14 +133,16 @@ def look(uri: str) -> Any | None:
         return None
 
 
-def trouble(error: Exception, uri: str) -> Trouble:
+def trouble(error: Exception) -> Trouble:
     """What a failed request comes to."""
-    said = hush(str(error).partition("\n")[0], uri)
+    said = hush(str(error).partition("\n")[0])
     match = re.search(r"status code: (\d{3})", str(error))
     status = int(match[1]) if match else 0
     if isinstance(error, FileNotFoundError):
         return Trouble("is not there (HTTP response code: 404)", "absent")
-    if isinstance(error, PreconditionError):
+    if "169.254.169.254" in said or "169.254.170" in said:
+        return Trouble("no AWS credentials were found in the environment", "forbidden")
+    if isinstance(error, PreconditionError | AlreadyExistsError):
         return Trouble("has changed since the plan was made", "changed")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return Trouble(f"may not be read (HTTP response code: {status})", "forbidden")
@@ -159,6 +162,9 @@ def client_of(uri: str) -> tuple[Any, str]:
     retries = (settings.retries, settings.retry_seconds, settings.silence_seconds)
     if scheme == "gs":
         return _gs_client(place, os.environ.get("STORAGE_EMULATOR_HOST", ""), settings.gs_anonymous, retries), path
+    if scheme == "s3":
+        account = tuple((n, v) for n, v in sorted(os.environ.items()) if n.startswith("AWS_"))
+        return _s3_client(place, account, settings.s3_anonymous, retries), path
     # One client, hence one pool of connections, for a host. Only what obstore would write in another way than the
     # address has it, a query above all, gets a client of its own.
     plain = unquote(path)
@@ -195,6 +201,16 @@ def _gs_client(bucket: str, emulator: str, anonymous: bool, retries: tuple[int, 
             "application-default credentials, or CLEARYEAR_GS_ANONYMOUS=1 for public buckets",
             "run `gcloud auth application-default login`",
         ) from error
+
+
+@lru_cache(maxsize=64)
+def _s3_client(
+    bucket: str, account: tuple[tuple[str, str], ...], anonymous: bool, retries: tuple[int, float, float]
+) -> Any:
+    """Obstore reads the account from the environment itself; here it tells one client from another."""
+    endpoint = next((v for n, v in account if n in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")), "")
+    config: Any = {"skip_signature": True} if anonymous else {}
+    return S3Store(bucket, config=config, **_options(retries, allow_http=endpoint.startswith("http://")))
 
 
 def _options(retries: tuple[int, float, float], *, allow_http: bool) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class WebStore:
         try:
             return question(uri)
         except REQUEST_ERRORS as error:
-            found = trouble(error, uri)
+            found = trouble(error)
             if found.kind == "passing":
                 raise StoreError(f"Cannot read {shown(uri)}: {found.words}", transient=True, uri=shown(uri)) from error
             raise InputError(
