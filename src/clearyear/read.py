@@ -14,7 +14,7 @@ from clearyear.grid import Grid, Window
 from clearyear.scenes.scene import Scene
 from clearyear.settings import current_settings
 from clearyear.sources import Step, source_of
-from clearyear.stores import is_remote, shown, stat_uri
+from clearyear.stores import is_remote, local_version, shown, split_uri
 
 
 class FailedRead(BaseModel):
@@ -164,6 +164,6 @@ def _check_version(scene: Scene) -> None:
 
     Elsewhere each answer tells the version of its bytes.
     """
-    entry = None if is_remote(scene.uri) else stat_uri(scene.uri)
-    if entry is not None and entry.version != scene.version:
+    version = None if is_remote(scene.uri) else local_version(split_uri(scene.uri)[2])
+    if version is not None and version != scene.version:
         raise ReadError("has changed since the plan was made", uri=scene.uri)

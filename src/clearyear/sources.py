@@ -5,7 +5,7 @@ Which one it is is settled at a scene's first read, from its header, and kept fo
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import Protocol
 
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 _opening = [Lock() for _ in range(1021)]
 """Two windows that begin at once must not both ask for a scene's header. A lock may stand for several scenes."""
+
+_box = lru_cache(maxsize=64)(rasterio_window)
+"""Rasterio checks a window at length; all scenes read the same one."""
 
 Step = Callable[[], None]
 """A part of a read; see Source."""
@@ -51,7 +54,11 @@ class GdalSource:
         self.version = version
 
     def shape(self) -> tuple[int, int, int, str]:
-        """See Source."""
+        """See Source; of this version, so that it is asked for once."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int, str]:
         with borrow_raster(self.uri, self.version) as dataset:
             return dataset.width, dataset.height, dataset.count, dataset.dtypes[0]
 
@@ -63,7 +70,7 @@ class GdalSource:
         """Fill ``out`` (B, H, W) with ``piece``."""
         try:
             with borrow_raster(self.uri, self.version) as dataset:
-                dataset.read(window=rasterio_window(piece), out=out)
+                dataset.read(window=_box(piece), out=out)
         except ReadError as error:
             if error.transient:
                 _check_remote(self.uri, self.version)

@@ -19,7 +19,7 @@ from clearyear.stores.address import (
 )
 from clearyear.stores.base import Entry, RangeFile, Store
 from clearyear.stores.gcs import GcsStore
-from clearyear.stores.local import LocalFile, LocalStore
+from clearyear.stores.local import LocalFile, LocalStore, local_version
 from clearyear.stores.s3 import S3Store
 from clearyear.stores.web import WebStore
 
@@ -32,6 +32,7 @@ __all__ = [
     "gdal_path",
     "hush",
     "is_remote",
+    "local_version",
     "open_store",
     "parent_of",
     "shown",

@@ -32,6 +32,18 @@ class LocalFile:
             os.close(descriptor)
 
 
+def local_version(path: str) -> str | None:
+    """The version an Entry of that file would have, or None where there is none: asked for each scene and piece."""
+    try:
+        return _version(os.stat(path))  # noqa: PTH116  no Path object for each of thousands
+    except OSError:
+        return None
+
+
+def _version(info: os.stat_result) -> str:
+    return f"{info.st_mtime_ns}-{info.st_size}"
+
+
 class LocalStore:
     """A folder. Writing goes through a temporary file on the same disk and a rename."""
 
@@ -124,7 +136,7 @@ class LocalStore:
         except OSError as error:
             raise _os_error("read", str(path), error) from error
         name = path.relative_to(self.folder).as_posix()
-        return Entry(name=name, uri=str(path), size=info.st_size, version=f"{info.st_mtime_ns}-{info.st_size}")
+        return Entry(name=name, uri=str(path), size=info.st_size, version=_version(info))
 
     @staticmethod
     def _raise(error: OSError) -> None:
