@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from clearyear import console
 
+# Nothing of a test is kept for the next run; those that are about keeping say where.
+os.environ["CLEARYEAR_CACHE"] = ""
+
 # Numba, Prefect's first start and the shared machine make single examples slow now and then.
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")

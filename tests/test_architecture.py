@@ -15,7 +15,7 @@ LAYERS = [
     {"", "errors", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
     {"plan", "memory", "job", "gdal", "tiff", "tiffwrite", "blocks", "overviews", "layers", "parts", "scenes"},
-    {"cog", "direct", "read", "demo"},
+    {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},

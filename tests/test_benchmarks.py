@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clearyear.read import source_of
+from clearyear import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -72,9 +72,9 @@ def test_all_our_ways_run_and_agree_with_the_peer_that_needs_no_other_environmen
     found = {way: make(paths)() for way, make in ways.WAYS.items()}
     assert found.pop("floor") is found.pop("decode") is None
     monkeypatch.setenv("CLEARYEAR_READER", "gdal")
-    source_of.cache_clear()
+    sources._source_of.cache_clear()
     found["fallback"] = ways.WAYS["luminance-median"](paths)()
-    source_of.cache_clear()
+    sources._source_of.cache_clear()
     peer = load("peers.rasterio_numpy")
     found |= {"numpy": peer.median(paths, False), "numpy-bands": peer.median(paths, True)}
     assert [window.differing(way, found) for way in ("fallback", "numpy", "numpy-bands")] == [0, 0, 0]

@@ -9,7 +9,7 @@ import pytest
 from conftest import write_scene
 
 from clearyear import gdal, memory
-from clearyear.direct import DirectSource
+from clearyear.direct import Block, DirectSource
 from clearyear.grid import Window
 from clearyear.job import Job
 from clearyear.memory import least_bytes, peak_bytes, times_read
@@ -36,13 +36,13 @@ def test_how_often_each_block_is_decoded(
 ) -> None:
     limit = memory._bytes(plan, window, 128 * rows if rows < 512 else window.n_pixels, 1)
     read: Counter[tuple[str, int, int]] = Counter()
-    genuine = DirectSource._read_block
+    genuine = DirectSource._unpack
 
-    def counted(self: DirectSource, descriptor: int, row: int, col: int, *rest: Any) -> None:
-        read[self.path, row, col] += 1
-        genuine(self, descriptor, row, col, *rest)
+    def counted(self: DirectSource, data: Any, block: Block) -> Any:
+        read[self.path, block.row, block.col] += 1
+        return genuine(self, data, block)
 
-    monkeypatch.setattr(DirectSource, "_read_block", counted)
+    monkeypatch.setattr(DirectSource, "_unpack", counted)
     assert reduce_window(plan, window, window_bytes=limit)[0] is not None
     columns = range(window.col_off // 128, (window.col_off + window.width - 1) // 128 + 1)
     lines = range(window.row_off // 128, (window.row_off + window.height - 1) // 128 + 1)

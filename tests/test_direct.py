@@ -14,7 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 from clearyear.direct import DirectSource
 from clearyear.errors import ReadError
 from clearyear.grid import Window
-from clearyear.read import GdalSource, source_of
+from clearyear.sources import GdalSource, source_of
 from clearyear.tiff import Unsupported, read_index
 
 LAYOUTS = [

@@ -63,8 +63,8 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_scheme_that_is_not_known() -> None:
-    with pytest.raises(InputError, match=r"The address 's3://bucket/x' cannot be used\. Wanted: a local path, .*gs://"):
-        find_scenes("s3://bucket/x")
+    with pytest.raises(InputError, match=r"The address 's4://bucket/x' cannot be used\. Wanted: a local path, .*gs://"):
+        find_scenes("s4://bucket/x")
 
 
 def test_list_of_files_and_an_empty_one(year: Path) -> None:

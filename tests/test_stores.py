@@ -74,7 +74,7 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert parent_of("gs://b/x/y.tif") == ("gs://b/x", "y.tif")
     assert parent_of("y.tif") == (str(tmp_path), "y.tif")
     assert (open_store("gs://b/x/").root, open_store("x").root) == ("gs://b/x", f"{tmp_path}/x")
-    for uri in ("s3://b/x", "http://h/x.tif", "gs://", "gs:///x"):
+    for uri in ("s4://b/x", "ftp://h/x.tif", "gs://", "gs:///x"):
         with pytest.raises(InputError, match=rf"The address '{uri}' cannot be used\. Wanted: a local path"):
             open_store(uri)
 

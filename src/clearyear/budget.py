@@ -14,11 +14,11 @@ from clearyear import gdal, limits
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Window
 from clearyear.limits import Limit, bytes_text
-from clearyear.memory import least_bytes, peak_bytes, times_read
+from clearyear.memory import in_flight_bytes, least_bytes, peak_bytes, times_read
 from clearyear.plan import Plan
-from clearyear.read import GdalSource, source_of
 from clearyear.scenes.scene import Scene
 from clearyear.settings import Settings
+from clearyear.sources import GdalSource, source_of
 
 BASE_BYTES = 450_000_000
 """Python, its libraries, compiled kernels and Prefect's client in the process that computes, before any window.
@@ -89,7 +89,7 @@ def process_budget(
         cores=Settings().workers,
         limit=limits.memory_limit(memory_limit),
         by_gdal=by_gdal,
-        own_bytes=BASE_BYTES + (PREFECT_BYTES if prefect else 0) + gdal.cache_bytes(),
+        own_bytes=BASE_BYTES + (PREFECT_BYTES if prefect else 0) + gdal.cache_bytes() + in_flight_bytes(plan),
     )
 
 

@@ -1,10 +1,13 @@
-"""Reading blocks directly: bytes from the file, decoded by libdeflate or zstd, put in place by a compiled loop.
+"""Reading blocks directly: ranges of bytes, decoded by libdeflate or zstd, put in place by a compiled loop.
 
-The pixels are those GDAL gives. It takes about two thirds of GDAL's time, and its memory is one block a thread.
+The pixels are those GDAL gives. The bytes come from a local file or from elsewhere, through one seam: what lies close
+together is fetched in one range, and ranges can be read at once, each by a thread that decodes what it has fetched.
 """
 
-import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from threading import local
 from typing import Any
 
@@ -15,37 +18,66 @@ from numpy.typing import NDArray
 
 from clearyear.errors import ReadError
 from clearyear.grid import Window
+from clearyear.memory import RANGE_BYTES
+from clearyear.stores import LocalFile, RangeFile, shown
 from clearyear.tiff import TiffIndex, Unsupported, read_index
 
+GAP_BYTES = 1 << 16
+"""Blocks no further apart are fetched together: at 10 MB/s the bytes between cost less than a request of 10 ms."""
+
 _thread = local()
+
+Step = Callable[[], None]
+"""A part of a read that any thread can do: fetch one range, decode it, put its pixels in place."""
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """Where one stored block lies; ordered by that."""
+
+    offset: int
+    size: int
+    plane: int
+    row: int
+    col: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class DirectSource:
-    """One local file, its index read once."""
+    """One file, its index read once."""
 
-    path: str
+    file: RangeFile
     index: TiffIndex
     fill: int
     """What a block that was never written holds: the nodata tag, or 0, as GDAL has it."""
 
     @classmethod
     def open(cls, path: str) -> "DirectSource":
-        """Read the file's index.
+        """Read a local file's index.
 
         Raises:
             Unsupported: GDAL must read this one.
             OSError: it cannot be opened.
         """
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            index = read_index(lambda offset, size: os.pread(descriptor, size, offset))
-        finally:
-            os.close(descriptor)
+        file = LocalFile(path)
+        return cls.of(file, read_index(file.fetch))
+
+    @classmethod
+    def of(cls, file: RangeFile, index: TiffIndex) -> "DirectSource":
+        """The source of a file whose index is known.
+
+        Raises:
+            Unsupported: GDAL must read this one.
+        """
         fill = index.nodata or 0.0
         if not (fill.is_integer() and 0 <= fill <= np.iinfo(index.dtype).max):
             raise Unsupported(f"a nodata tag of {fill} for {index.dtype}")
-        return cls(path=path, index=index, fill=int(fill))
+        return cls(file=file, index=index, fill=int(fill))
+
+    @property
+    def path(self) -> str:
+        """The file's address."""
+        return self.file.uri
 
     def shape(self) -> tuple[int, int, int, str]:
         """See Source; of the version whose index this is."""
@@ -57,42 +89,61 @@ class DirectSource:
         Raises:
             ReadError: a block is cut off, does not decode, or decodes to another size than its header says.
         """
+        for step in self.steps(piece, out):
+            step()
+
+    def steps(self, piece: Window, out: NDArray[np.generic]) -> list[Step]:
+        """The parts of ``read``, one for each range of bytes; blocks never written are filled at once."""
+        stored = []
+        for block in self._blocks(piece):
+            if block.size:
+                stored.append(block)
+            else:
+                self._place(block, piece, out)[0][:] = self.fill
+        return [partial(self._read_range, blocks, piece, out) for blocks in ranges(stored)]
+
+    def _blocks(self, piece: Window) -> Iterator[Block]:
+        """All blocks that ``piece`` touches."""
         index = self.index
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
-            raise ReadError(error.strerror or str(error), uri=self.path) from error
-        try:
-            last_row = (piece.row_off + piece.height - 1) // index.block_height
-            last_col = (piece.col_off + piece.width - 1) // index.block_width
+        last_row = (piece.row_off + piece.height - 1) // index.block_height
+        last_col = (piece.col_off + piece.width - 1) // index.block_width
+        for plane in range(index.offsets.shape[0]):
             for row in range(piece.row_off // index.block_height, last_row + 1):
                 for col in range(piece.col_off // index.block_width, last_col + 1):
-                    self._read_block(descriptor, row, col, piece, out)
-        finally:
-            os.close(descriptor)
+                    offset, size = index.offsets[plane, row, col], index.counts[plane, row, col]
+                    yield Block(int(offset), int(size), plane, row, col)
 
-    def _read_block(self, descriptor: int, row: int, col: int, piece: Window, out: NDArray[np.generic]) -> None:
-        """Put the part of one block that lies in ``piece`` into its place in ``out``."""
+    def _place(self, block: Block, piece: Window, out: NDArray[np.generic]) -> tuple[NDArray[np.generic], int, int]:
+        """What of ``out`` the block fills, (bands, h, w), and the first row and column of the block that it takes."""
         index = self.index
-        top, left = row * index.block_height, col * index.block_width
+        top, left = block.row * index.block_height, block.col * index.block_width
         y0, x0 = max(piece.row_off, top), max(piece.col_off, left)
         y1 = min(piece.row_off + piece.height, top + index.block_height)
         x1 = min(piece.col_off + piece.width, left + index.block_width)
         place = out[:, y0 - piece.row_off : y1 - piece.row_off, x0 - piece.col_off : x1 - piece.col_off]
-        for plane in range(index.offsets.shape[0]):
-            bands = place[plane : plane + 1] if index.separate else place
-            size = int(index.counts[plane, row, col])
-            if size == 0:
-                bands[:] = self.fill
-                continue
-            data = os.pread(descriptor, size, int(index.offsets[plane, row, col]))
-            if len(data) < size:
-                raise ReadError(f"block {row},{col} is cut off: {len(data)} of {size} bytes", uri=self.path)
-            samples = self._unpack(data, row, col).view(index.dtype)
-            put_block(samples, index.block_width, index.predictor == 2, bands, y0 - top, x0 - left)
+        return place[block.plane : block.plane + 1] if index.separate else place, y0 - top, x0 - left
 
-    def _unpack(self, data: bytes, row: int, col: int) -> NDArray[np.uint8]:
-        index = self.index
+    def _read_range(self, blocks: list[Block], piece: Window, out: NDArray[np.generic]) -> None:
+        """Fetch what holds these blocks, and put what of them lies in ``piece`` into its place in ``out``."""
+        start = blocks[0].offset
+        stop = max(block.offset + block.size for block in blocks)
+        try:
+            data = memoryview(self.file.fetch(start, stop - start))
+        except OSError as error:
+            raise ReadError(error.strerror or str(error), uri=self.path) from error
+        for block in blocks:
+            packed = data[block.offset - start : block.offset - start + block.size]
+            if len(packed) < block.size:
+                raise ReadError(
+                    f"block {block.row},{block.col} is cut off: {len(packed)} of {block.size} bytes",
+                    uri=shown(self.path),
+                )
+            samples = self._unpack(packed, block).view(self.index.dtype)
+            bands, top, left = self._place(block, piece, out)
+            put_block(samples, self.index.block_width, self.index.predictor == 2, bands, top, left)
+
+    def _unpack(self, data: Any, block: Block) -> NDArray[np.uint8]:
+        index, name = self.index, f"block {block.row},{block.col}"
         buffer: Any = _buffer(index.block_bytes)
         unpacked: Any
         try:
@@ -103,13 +154,27 @@ class DirectSource:
             else:
                 unpacked = np.frombuffer(data, np.uint8)
         except (imagecodecs.DeflateError, imagecodecs.ZstdError) as error:
-            raise ReadError(f"block {row},{col} does not decode ({error})", uri=self.path) from error
+            raise ReadError(f"{name} does not decode ({error})", uri=shown(self.path)) from error
         if len(unpacked) != index.block_bytes:
             raise ReadError(
-                f"block {row},{col} decodes to {len(unpacked)} bytes instead of {index.block_bytes}", uri=self.path
+                f"{name} decodes to {len(unpacked)} bytes instead of {index.block_bytes}", uri=shown(self.path)
             )
         result: NDArray[np.uint8] = unpacked
         return result
+
+
+def ranges(blocks: list[Block]) -> list[list[Block]]:
+    """Blocks that are fetched together, in the order of the file."""
+    blocks = sorted(blocks)
+    found = [[block] for block in blocks[:1]]
+    for before, block in pairwise(blocks):
+        run = found[-1]
+        near = block.offset - (before.offset + before.size) <= GAP_BYTES
+        if near and block.offset + block.size - run[0].offset <= RANGE_BYTES:
+            run.append(block)
+        else:
+            found.append([block])
+    return found
 
 
 def _buffer(size: int) -> NDArray[np.uint8]:

@@ -1,8 +1,12 @@
 """How we use GDAL: its options, which drivers may open a scene, and what its errors mean."""
 
+import atexit
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 
 from clearyear.settings import Settings
@@ -23,8 +27,8 @@ OPTIONS = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     # ^ the header of a COG in one request
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF",
-    "CPL_VSIL_CURL_NON_CACHED": "/vsigs/",
-    # ^ GDAL knows what it has read of a bucket by the address alone, and would go on giving a scene's old version
+    "CPL_VSIL_CURL_NON_CACHED": "/vsigs/:/vsis3/:/vsicurl/",
+    # ^ GDAL knows what it has read elsewhere by the address alone, and would go on giving a scene's old version
     "GDAL_CACHEMAX": "64",
     # ^ MB. Every block is used once; a large cache only competes with the stacks
     "GDAL_PAM_ENABLED": "NO",
@@ -32,6 +36,13 @@ OPTIONS = {
 }
 if Settings().gs_anonymous:
     OPTIONS["GS_NO_SIGN_REQUEST"] = "YES"
+if Settings().s3_anonymous:
+    OPTIONS["AWS_NO_SIGN_REQUEST"] = "YES"
+if _endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+    # AWS's own name for it, which GDAL does not know.
+    OPTIONS["AWS_S3_ENDPOINT"] = _endpoint.partition("://")[2].rstrip("/")
+    OPTIONS["AWS_HTTPS"] = "YES" if _endpoint.startswith("https://") else "NO"
+    OPTIONS["AWS_VIRTUAL_HOSTING"] = "NO"
 for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
@@ -40,10 +51,28 @@ from rasterio.errors import RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
-from clearyear.stores import gdal_path, split_uri  # noqa: E402
+from clearyear.stores import gdal_path, hush, is_remote, shown  # noqa: E402
+
+
+class _Hush(logging.Filter):
+    """What GDAL logs of a request has the whole address in it, signature included."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = hush(record.getMessage()), ()
+        return True
+
+
+for _name in ("rasterio", "rasterio._err", "rasterio._env", "rasterio._io", "rasterio._base", "rasterio.env"):
+    logging.getLogger(_name).addFilter(_Hush())
 
 DRIVER = "GTiff"
 """What a scene may be. A VRT could reach elsewhere; it is not a scene."""
+
+FAST_DRIVER = "LIBERTIFF"
+"""GDAL's other reader of GeoTIFF (3.11 and later), used where it is faster and ``_agrees`` says the pixels are so."""
+
+_AGREED_COMPRESSIONS = {"DEFLATE", "ZSTD"}
+_AGREED_DTYPES = {"uint16", "int16", "uint32", "int32", "float32", "float64"}
 
 _PERMANENT_HTTP = ("HTTP response code: 401", "HTTP response code: 403", "HTTP response code: 404", "does not exist")
 
@@ -53,6 +82,7 @@ MOST_IDLE = 400
 
 _most_idle = MOST_IDLE
 _idle: dict[tuple[str, str], list[DatasetReader]] = {}
+_n_idle = [0]
 _idle_lock = Lock()
 
 
@@ -75,7 +105,7 @@ def borrow_raster(uri: str, version: str) -> Iterator[DatasetReader]:
     A dataset is with one borrower at a time; one whose read failed is closed.
     """
     with _as_read_error(uri):
-        dataset = _take((uri, version)) or rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False)
+        dataset = _take((uri, version)) or _open(uri)
         try:
             yield dataset
         except BaseException:
@@ -87,12 +117,8 @@ def borrow_raster(uri: str, version: str) -> Iterator[DatasetReader]:
 def keep_open(most: int) -> None:
     """Keep at most that many datasets open between reads, and begin with none: each holds a block and its bytes."""
     global _most_idle  # as GDAL's memory is the process's
-    with _idle_lock:
-        _most_idle = most
-        waiting = [dataset for datasets in _idle.values() for dataset in datasets]
-        _idle.clear()
-    for dataset in waiting:
-        dataset.close()
+    _most_idle = most
+    _close_idle()
 
 
 def cache_bytes() -> int:
@@ -103,10 +129,47 @@ def cache_bytes() -> int:
     return int(text) << 20 if int(text) < 100_000 else int(text)
 
 
+def _open(uri: str) -> DatasetReader:
+    """The dataset to read pixels from; of local files only, since the other driver asks servers more often."""
+    dataset = rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False)
+    if is_remote(uri) or not _has_fast_driver() or not _agrees(dataset):
+        return dataset
+    dataset.close()
+    return rasterio.open(gdal_path(uri), driver=FAST_DRIVER, sharing=False)
+
+
+@lru_cache(maxsize=1)
+def _has_fast_driver() -> bool:
+    with rasterio.Env() as env:
+        return FAST_DRIVER in env.drivers()
+
+
+def _agrees(dataset: DatasetReader) -> bool:
+    """Whether both drivers are known to give the same pixels, and the other one sooner.
+
+    tests/test_libertiff.py holds the first. With GDAL 3.12.2 they differ for some big-endian files: LIBERTIFF leaves
+    the bytes of PackBits and LERC swapped. It is no faster for LZW and for bytes, and a strip that two windows share it
+    decodes twice.
+    """
+    about = dataset.tags(ns="IMAGE_STRUCTURE") | dataset.tags(1, ns="IMAGE_STRUCTURE")
+    with Path(dataset.name).open("rb") as file:
+        little = file.read(2) == b"II"
+    return (
+        little
+        and about.get("COMPRESSION") in _AGREED_COMPRESSIONS
+        and "NBITS" not in about
+        and set(dataset.dtypes) <= _AGREED_DTYPES
+        and dataset.block_shapes[0][1] < dataset.width
+    )
+
+
 def _take(key: tuple[str, str]) -> DatasetReader | None:
     with _idle_lock:
         waiting = _idle.get(key)
-        return waiting.pop() if waiting else None
+        if not waiting:
+            return None
+        _n_idle[0] -= 1
+        return waiting.pop()
 
 
 def _give_back(key: tuple[str, str], dataset: DatasetReader) -> None:
@@ -116,11 +179,23 @@ def _give_back(key: tuple[str, str], dataset: DatasetReader) -> None:
     longest, that one would be the next to be asked for.
     """
     with _idle_lock:
-        room = sum(map(len, _idle.values())) < _most_idle
+        room = _n_idle[0] < _most_idle
         if room:
             _idle.setdefault(key, []).append(dataset)
+            _n_idle[0] += 1
     if not room:
         dataset.close()
+
+
+@atexit.register
+def _close_idle() -> None:
+    """Before Python takes itself apart: rasterio 1.5 complains of each dataset that is still open then."""
+    with _idle_lock:
+        for datasets in _idle.values():
+            for dataset in datasets:
+                dataset.close()
+        _idle.clear()
+        _n_idle[0] = 0
 
 
 @contextmanager
@@ -128,13 +203,12 @@ def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (RasterioError, OSError) as error:
-        said = words(error)
-        remote = split_uri(uri)[0] != "file"
+        said = hush(words(error))
         raise ReadError(
             said,
             "a GeoTIFF that can be read",
-            transient=remote and not any(sign in said for sign in _PERMANENT_HTTP),
-            uri=uri,
+            transient=is_remote(uri) and not any(sign in said for sign in _PERMANENT_HTTP),
+            uri=shown(uri),
         ) from error
 
 

@@ -10,12 +10,19 @@ from itertools import pairwise
 
 from clearyear.grid import Window
 from clearyear.plan import Plan
+from clearyear.settings import current_settings
+from clearyear.stores import is_remote
 
 COMFORTABLE_BYTES = 192_000_000
 """A piece's stack is no larger than this unless one block of every scene is: 216 scenes of 512² × 3 are 170 MB."""
 
 STRIP_SAMPLES = 1 << 22
 """Samples (T × B × pixels) reduced by one call: a millisecond or two, so that threads share a piece evenly."""
+
+
+RANGE_BYTES = 1 << 20
+"""A range asked for in one request is no longer than this unless one block is. Longer ones gain nothing, since many
+requests are under way at once."""
 
 
 def pieces(plan: Plan, window: Window, window_bytes: int | None = None, *, threads: int = 1) -> list[Window]:
@@ -60,6 +67,18 @@ def peak_bytes(plan: Plan, window: Window, window_bytes: int | None = None, *, t
 def least_bytes(plan: Plan, window: Window, *, threads: int = 1) -> int:
     """The least ``window_bytes`` that can be kept: with one row of one block of every scene at a time."""
     return _bytes(plan, window, _cell(plan, window)[0], threads)
+
+
+def in_flight_bytes(plan: Plan) -> int:
+    """Bytes that reading scenes from elsewhere takes at most beside the stack, for all windows of a process together.
+
+    A request under way holds its range twice while the last of it arrives; then comes one unpacked block. With 24
+    requests and blocks of 512² × 3 bytes these are 69 MB.
+    """
+    if not any(is_remote(scene.uri) for scene in plan.scenes):
+        return 0
+    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * plan.itemsize
+    return current_settings().requests * (2 * max(RANGE_BYTES, block) + block)
 
 
 def strip_rows(plan: Plan, width: int, height: int) -> int:

@@ -89,7 +89,7 @@ class Plan(BaseModel):
                 "algorithm": [self.product.reducer, get_reducer(self.product.reducer).version],
                 "product": product,
                 "grid": self.grid.model_dump(mode="json", exclude={"block"}),
-                "scenes": [[s.id, s.datetime.isoformat(), s.assets, s.version] for s in self.scenes],
+                "scenes": [[s.id, s.datetime.isoformat(), s.identity, s.version] for s in self.scenes],
             }
         )
 

@@ -13,7 +13,7 @@ from clearyear.reducers import get_reducer
 from clearyear.scenes import changed_scenes, find_scenes
 from clearyear.scenes.headers import Header, common_header
 from clearyear.stac import wgs84_geometry
-from clearyear.stores import Store, open_store
+from clearyear.stores import Store, check_destination, open_store
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     Raises:
         InputError: no scenes, scenes that do not fit together, a reducer that cannot use them, a bad address.
     """
+    check_destination(job.out)
     period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
     scenes = find_scenes(job.scenes, pattern=job.pattern, period=period)
     header = common_header(scenes, max_unreadable=job.max_failed_reads)

@@ -1,29 +1,20 @@
-"""Scenes × window → a stack, and which reads failed and why. Nothing that fails becomes nodata.
+"""Scenes × window → a stack, and which reads failed and why. Nothing that fails becomes nodata."""
 
-Two readers give the same pixels: `direct` for what it understands exactly, GDAL for everything else. Which one reads a
-scene is settled at its first read, from its header, and kept for all windows.
-"""
-
-import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.cog import rasterio_window
 from clearyear.errors import ReadError
-from clearyear.gdal import borrow_raster
 from clearyear.grid import Grid, Window
 from clearyear.scenes.scene import Scene
-from clearyear.settings import Settings
-from clearyear.stores import split_uri, stat_uri
-from clearyear.tiff import Unsupported
-
-log = logging.getLogger(__name__)
+from clearyear.settings import current_settings
+from clearyear.sources import Step, source_of
+from clearyear.stores import is_remote, local_version, shown, split_uri
 
 
 class FailedRead(BaseModel):
@@ -35,53 +26,6 @@ class FailedRead(BaseModel):
     uri: str
     cause: str
     transient: bool = False
-
-
-class Source(Protocol):
-    """One scene's pixels."""
-
-    def shape(self) -> tuple[int, int, int, str]:
-        """(width, height, bands, dtype) of the file as it is now."""
-
-    def read(self, piece: Window, out: NDArray[np.generic]) -> None:
-        """Fill ``out`` (B, H, W) with ``piece``; raises ReadError, and then ``out`` may hold anything."""
-
-
-class GdalSource:
-    """Any GeoTIFF, through GDAL."""
-
-    def __init__(self, uri: str, version: str) -> None:
-        self.uri = uri
-        self.version = version
-
-    def shape(self) -> tuple[int, int, int, str]:
-        """See Source."""
-        with borrow_raster(self.uri, self.version) as dataset:
-            return dataset.width, dataset.height, dataset.count, dataset.dtypes[0]
-
-    def read(self, piece: Window, out: NDArray[np.generic]) -> None:
-        """See Source."""
-        with borrow_raster(self.uri, self.version) as dataset:
-            dataset.read(window=rasterio_window(piece), out=out)
-
-
-@lru_cache(maxsize=8192)
-def source_of(uri: str, version: str) -> Source:
-    """The reader of one version of a scene, its header read once a process.
-
-    Raises:
-        ReadError: it cannot be opened.
-    """
-    if Settings().reader == "auto" and split_uri(uri)[0] == "file":
-        from clearyear.direct import DirectSource
-
-        try:
-            return DirectSource.open(uri)
-        except Unsupported as reason:
-            log.debug("%s is read by GDAL: %s", uri, reason)
-        except OSError as error:
-            raise ReadError(error.strerror or str(error), uri=uri) from error
-    return GdalSource(uri, version)
 
 
 def read_stack(
@@ -117,9 +61,13 @@ def read_stack(
     def read_one(index: int) -> FailedRead | None:
         return _try_read(scenes[index], grid, window, stack[index])
 
-    outcomes = list((pool.map if pool else map)(read_one, range(len(scenes))))
-    failed = [outcome for outcome in outcomes if outcome is not None]
-    used = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    here = [index for index, scene in enumerate(scenes) if not is_remote(scene.uri)]
+    there = sorted(set(range(len(scenes))) - set(here))
+    # What lies elsewhere is asked for first: it comes while the local files are read.
+    with _reading(there, scenes, grid, window, stack) as remote:
+        outcomes = dict(zip(here, (pool.map if pool else map)(read_one, here), strict=True)) | remote()
+    failed = [outcome for _, outcome in sorted(outcomes.items()) if outcome is not None]
+    used = [index for index, outcome in sorted(outcomes.items()) if outcome is None]
     if failed:
         # The rows of what failed hold anything; the stack closes over them.
         for place, index in enumerate(used):
@@ -129,22 +77,93 @@ def read_stack(
 
 def _try_read(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> FailedRead | None:
     try:
-        _check_version(scene)
-        source = source_of(scene.uri, scene.version)
-        found = source.shape()
-        if found != (grid.width, grid.height, out.shape[0], str(out.dtype)):
-            raise ReadError(f"has become {found[0]}×{found[1]} px, {found[2]} bands of {found[3]}", uri=scene.uri)
-        source.read(window, out)
+        for step in _steps(scene, grid, window, out):
+            step()
     except ReadError as error:
-        return FailedRead(scene=scene.id, uri=scene.uri, cause=error.found, transient=error.transient)
+        return _failed(scene, error)
     return None
+
+
+def _steps(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> list[Step]:
+    """What must be done to read one scene."""
+    _check_version(scene)
+    source = source_of(scene.uri, scene.version)
+    found = source.shape()
+    if found != (grid.width, grid.height, out.shape[0], str(out.dtype)):
+        raise ReadError(f"has become {found[0]}×{found[1]} px, {found[2]} bands of {found[3]}", uri=shown(scene.uri))
+    return source.steps(window, out)
+
+
+def _failed(scene: Scene, error: ReadError) -> FailedRead:
+    return FailedRead(scene=scene.id, uri=shown(scene.uri), cause=error.found, transient=error.transient)
+
+
+@contextmanager
+def _reading(
+    indices: Sequence[int], scenes: Sequence[Scene], grid: Grid, window: Window, stack: NDArray[np.generic]
+) -> Iterator[Callable[[], dict[int, FailedRead | None]]]:
+    """Read these scenes with as many requests at once as the setting allows, over all windows of the process.
+
+    Yields:
+        A function that waits for them: index → None or why it failed. When it has returned, nobody writes to the
+        stack any more.
+    """
+    if not indices:
+        yield dict
+        return
+    pool = _requests(current_settings().requests)
+
+    def begin(index: int) -> tuple[list[Future[None]], ReadError | None]:
+        """Read the header and one range; have others read the rest."""
+        rest: list[Future[None]] = []
+        try:
+            first, *more = _steps(scenes[index], grid, window, stack[index]) or [lambda: None]
+            rest = [pool.submit(step) for step in more]
+            first()
+        except ReadError as error:
+            return rest, error
+        return rest, None
+
+    begun = {index: pool.submit(begin, index) for index in indices}
+
+    def finish() -> dict[int, FailedRead | None]:
+        outcomes: dict[int, FailedRead | None] = {}
+        for index, future in begun.items():
+            rest, error = future.result()
+            errors = [error, *(_read_error(part) for part in rest)]
+            found = next((each for each in errors if each is not None), None)
+            outcomes[index] = None if found is None else _failed(scenes[index], found)
+        return outcomes
+
+    try:
+        yield finish
+    except Exception:
+        # The stack's memory is used again: nobody may write to it once we have left.
+        running = [future for future in begun.values() if not future.cancel()]
+        wait([part for future in running if not future.exception() for part in future.result()[0]])
+        raise
+
+
+def _read_error(part: Future[None]) -> ReadError | None:
+    """Why a part failed, waiting for its end; any other error than ReadError is raised."""
+    try:
+        part.result()
+    except ReadError as error:
+        return error
+    return None
+
+
+@lru_cache(maxsize=1)
+def _requests(most: int) -> ThreadPoolExecutor:
+    """The threads that fetch and decode what lies elsewhere: one request each."""
+    return ThreadPoolExecutor(most, thread_name_prefix="clearyear-request")
 
 
 def _check_version(scene: Scene) -> None:
     """Refuse a local file written since the plan was made: windows of one plan must not mix two versions of a scene.
 
-    A bucket is not asked, since that is a request a scene and window; what a run begins with is checked as a whole.
+    Elsewhere each answer tells the version of its bytes.
     """
-    entry = stat_uri(scene.uri) if split_uri(scene.uri)[0] == "file" else None
-    if entry is not None and entry.version != scene.version:
+    version = None if is_remote(scene.uri) else local_version(split_uri(scene.uri)[2])
+    if version is not None and version != scene.version:
         raise ReadError("has changed since the plan was made", uri=scene.uri)

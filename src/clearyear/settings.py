@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
@@ -45,12 +46,11 @@ class Settings(BaseSettings):
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="Windows computed at once in one process."
     )
     reader: Literal["auto", "gdal"] = Field(
-        default="auto", description="auto: local scenes are read directly where that is understood; gdal: never."
+        default="auto", description="auto: scenes are read directly where that is understood; gdal: never."
     )
     memory_limit: Bytes | None = Field(
         default=None, description="Memory of the whole container; left out, its cgroup's limit if it has one."
     )
-    gs_anonymous: bool = Field(default=False, description="Read public buckets without credentials.")
     shard_tries: int = Field(default=3, ge=1, description="How often a shard's unfinished windows are sent at most.")
     shard_poll_seconds: float = Field(default=5.0, gt=0, description="Pause between two looks at the shards' states.")
     shard_start_seconds: float = Field(
@@ -66,6 +66,18 @@ class Settings(BaseSettings):
         gt=0,
         description="A running shard that finished no window for so long is hung: one window's time-out, four times.",
     )
+    requests: int = Field(
+        default=24, ge=1, le=256, description="Requests for scenes' bytes in flight at once, over all windows."
+    )
+    retries: int = Field(default=6, ge=0, description="How often a request that may yet succeed is tried again.")
+    retry_seconds: float = Field(default=0.2, gt=0, description="About how long the first wait before that is.")
+    silence_seconds: float = Field(default=30.0, gt=0, description="After how long without a byte it is given up.")
+    cache: str = Field(
+        default="~/.cache/clearyear",
+        description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
+    )
+    gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
+    s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     decode_mb_per_s: float = Field(
         default=250.0,
         gt=0,
@@ -89,3 +101,13 @@ class Settings(BaseSettings):
             raise InputError(
                 f"In the environment: {'; '.join(wrong)}", "values of these kinds", "correct or unset them"
             ) from error
+
+
+def current_settings() -> Settings:
+    """The settings as the environment has them now; reading them afresh for each scene would be felt."""
+    return _settings(tuple(item for item in os.environ.items() if item[0].upper().startswith("CLEARYEAR_")))
+
+
+@lru_cache(maxsize=4)
+def _settings(variables: tuple[tuple[str, str], ...]) -> Settings:  # noqa: ARG001  they are the key
+    return Settings()

@@ -59,7 +59,7 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
     for scene in plan.scenes:
-        href = scene.uri if "://" in scene.uri else Path(scene.uri).as_uri()
+        href = scene.identity["data"] if "://" in scene.uri else Path(scene.uri).as_uri()
         item.add_link(pystac.Link("derived_from", href, media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 

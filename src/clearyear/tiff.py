@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Fetch = Callable[[int, int], bytes]
+Fetch = Callable[[int, int], bytes | memoryview]
 """(offset, size) → the bytes there; fewer only at the end of the file."""
 
 _HEADER_BYTES = 1 << 15
@@ -71,7 +71,7 @@ def read_index(fetch: Fetch) -> TiffIndex:
     Raises:
         Unsupported: the header says anything this module does not understand, or is damaged.
     """
-    head = fetch(0, _HEADER_BYTES)
+    head = bytes(fetch(0, _HEADER_BYTES))
     if head[:4] == b"II\x2a\x00":
         big, (position,) = False, struct.unpack_from("<I", head.ljust(8, b"\0"), 4)
     elif head[:8] == b"II\x2b\x00\x08\x00\x00\x00":
@@ -80,7 +80,7 @@ def read_index(fetch: Fetch) -> TiffIndex:
         raise Unsupported("not a little-endian TIFF")
 
     def get(offset: int, size: int) -> bytes:
-        data = head[offset : offset + size] if offset + size <= len(head) else fetch(offset, size)
+        data = head[offset : offset + size] if offset + size <= len(head) else bytes(fetch(offset, size))
         if len(data) < size:
             raise Unsupported("its header is cut off")
         return data
@@ -88,7 +88,7 @@ def read_index(fetch: Fetch) -> TiffIndex:
     return _index(_tags(get, position, big=big))
 
 
-def _tags(get: Fetch, position: int, *, big: bool) -> dict[int, Any]:
+def _tags(get: Callable[[int, int], bytes], position: int, *, big: bool) -> dict[int, Any]:
     """Tag → its values, for the tags we want."""
     counter, entry, width = ("<Q", "<HHQ", 20) if big else ("<H", "<HHI", 12)
     (n,) = struct.unpack(counter, get(position, struct.calcsize(counter)))

@@ -11,7 +11,7 @@ from clearyear.periods import Period
 from clearyear.scenes.manifest import Row, is_manifest, read_manifest
 from clearyear.scenes.names import NamePattern
 from clearyear.scenes.scene import Scene
-from clearyear.stores import Entry, open_store, stat_uri
+from clearyear.stores import Entry, open_store, shown, stat_uri
 
 __all__ = ["NamePattern", "Scene", "changed_scenes", "find_scenes"]
 
@@ -24,7 +24,8 @@ def find_scenes(
     """All scenes of ``source`` taken within ``period``.
 
     Args:
-        source: a folder or ``gs://`` prefix (searched recursively), a manifest (.csv, .json), or a list of files.
+        source: a folder, ``gs://`` or ``s3://`` prefix (searched recursively), a manifest (.csv, .json), or a list of
+            files, which may lie on the web.
         pattern: which files are scenes and where their date stands; see NamePattern.
         period: leave out what was taken outside [start, end); None keeps all.
 
@@ -58,7 +59,7 @@ def changed_scenes(scenes: Sequence[Scene]) -> list[str]:
     with ThreadPoolExecutor(16) as pool:
         now = list(pool.map(lambda scene: stat_uri(scene.uri), scenes))
     return [
-        f"{scene.id} is gone ({scene.uri})" if entry is None else f"{scene.id} has changed ({scene.uri})"
+        f"{scene.id} is gone ({shown(scene.uri)})" if entry is None else f"{scene.id} has changed ({shown(scene.uri)})"
         for scene, entry in zip(scenes, now, strict=True)
         if entry is None or entry.version != scene.version
     ]
@@ -69,7 +70,7 @@ def _listed(source: str, names: NamePattern) -> list[Scene]:
     chosen = [entry for entry in entries if names.matches(PurePosixPath(entry.name).name)]
     if not chosen:
         raise InputError(
-            f"No scenes: {source} holds {len(entries)} files, none of which matches {names.pattern or '*.tif'}",
+            f"No scenes: {shown(source)} holds {len(entries)} files, none of which matches {names.pattern or '*.tif'}",
             "GeoTIFF files whose names hold their date",
             "correct the address or the pattern",
             uri=source,
@@ -82,7 +83,7 @@ def _described(rows: Sequence[Row], names: NamePattern, where: str) -> list[Scen
         raise InputError("The list of scenes is empty", "at least one address", "add the scenes")
     with ThreadPoolExecutor(16) as pool:
         entries = list(pool.map(lambda row: stat_uri(row.uri), rows))
-    absent = [row.uri for row, entry in zip(rows, entries, strict=True) if entry is None]
+    absent = [shown(row.uri) for row, entry in zip(rows, entries, strict=True) if entry is None]
     if absent:
         raise InputError(
             f"{len(absent)} of {len(rows)} scenes of {where} are not there: {', '.join(absent[:5])}",
@@ -101,7 +102,7 @@ def _scene(row: Row, entry: Entry, names: NamePattern, where: str) -> Scene:
             "a date in the name, such as T31TCJ_20230102T104441_TCI.tif or field_2021-05-14.tif",
             "say where it stands with --pattern 'S2_%Y%j_*.tif', leave it out with a pattern, or write a manifest "
             "with a column datetime",
-            uri=entry.uri,
+            uri=shown(entry.uri),
         )
     return Scene(
         id=row.id or path.stem,
@@ -116,7 +117,7 @@ def _scene(row: Row, entry: Entry, names: NamePattern, where: str) -> Scene:
 def _refuse_doubles(scenes: Sequence[Scene]) -> None:
     doubles = [scene_id for scene_id, n in Counter(s.id for s in scenes).items() if n > 1]
     if doubles:
-        where = ", ".join(s.uri for s in scenes if s.id == doubles[0])
+        where = ", ".join(shown(s.uri) for s in scenes if s.id == doubles[0])
         raise InputError(
             f"{len(doubles)} scene names stand for more than one file, the first is {doubles[0]} ({where})",
             "one file for a name",
@@ -125,4 +126,4 @@ def _refuse_doubles(scenes: Sequence[Scene]) -> None:
 
 
 def _called(source: str | Sequence[str]) -> str:
-    return source if isinstance(source, str) else "the list"
+    return shown(source) if isinstance(source, str) else "the list"

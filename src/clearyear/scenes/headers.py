@@ -10,6 +10,7 @@ from clearyear.errors import InputError, ReadError
 from clearyear.gdal import open_raster
 from clearyear.grid import Grid
 from clearyear.scenes.scene import Scene
+from clearyear.stores import shown
 
 _THREADS = 16
 _SHOWN = 5
@@ -88,7 +89,7 @@ def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header
     if len(unreadable) > max_unreadable or not headers:
         raise InputError(
             f"{len(unreadable)} of {len(scenes)} scenes cannot be opened: "
-            + _some(f"{s.id} ({s.uri}: {e.found})" for s, e in unreadable),
+            + _some(f"{s.id} ({shown(s.uri)}: {e.found})" for s, e in unreadable),
             f"GeoTIFF files; at most {max_unreadable} may fail (max_failed_reads)",
             "replace or leave out these files, or allow that many failed reads",
         )

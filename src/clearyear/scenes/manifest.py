@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from clearyear.errors import InputError
-from clearyear.stores import open_store, split_uri
+from clearyear.stores import is_remote, open_store, parent_of, shown, split_uri, without_query
 
 _URI_KEYS = ("uri", "href", "path", "dataset")
 _KEYS = (*_URI_KEYS, "id", "datetime", "cloud_cover")
@@ -49,7 +49,7 @@ class Payload(BaseModel):
 
 def is_manifest(uri: str) -> bool:
     """Whether ``uri`` names a list of scenes rather than a folder or prefix of them."""
-    return uri.lower().endswith((".csv", ".json"))
+    return without_query(uri).lower().endswith((".csv", ".json"))
 
 
 def read_manifest(uri: str) -> list[Row]:
@@ -59,9 +59,10 @@ def read_manifest(uri: str) -> list[Row]:
         InputError: it is not there, or is none of the forms above; the message names the row.
     """
     text = _text(uri)
-    rows = list(_csv_rows(text, uri) if uri.lower().endswith(".csv") else _json_rows(text, uri))
+    said = shown(uri)
+    rows = list(_csv_rows(text, said) if without_query(uri).lower().endswith(".csv") else _json_rows(text, said))
     if not rows:
-        raise InputError(f"The manifest {uri} lists no scene", _FORMS, "add the scenes", uri=uri)
+        raise InputError(f"The manifest {said} lists no scene", _FORMS, "add the scenes", uri=said)
     return [row.model_copy(update={"uri": _absolute(row.uri, uri)}) for row in rows]
 
 
@@ -81,18 +82,20 @@ def read_payload(uri: str) -> Payload:
             "correct it",
             uri=uri,
         ) from error
+    _absolute(payload.destination, uri)  # a stranger's payload must not choose what is written here
     return payload.model_copy(update={"datasets": [_absolute(d, uri) for d in payload.datasets]})
 
 
 def _text(uri: str) -> str:
-    folder, _, name = uri.rpartition("/")
+    folder, name = parent_of(uri)
+    said = shown(uri)
     try:
-        return open_store(folder or ".").read(name).decode("utf-8-sig")
+        return open_store(folder).read(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"The manifest {uri} is not text in UTF-8 ({error.reason})", _FORMS, "correct it") from error
+        raise InputError(f"The manifest {said} is not text in UTF-8 ({error.reason})", _FORMS, "correct it") from error
     except Exception as error:
         raise InputError(
-            f"The manifest {uri} cannot be read ({error})", _FORMS, "correct the address", uri=uri
+            f"The manifest {said} cannot be read ({error})", _FORMS, "correct the address", uri=said
         ) from error
 
 
@@ -139,10 +142,24 @@ def _json(text: str, uri: str) -> Any:
 
 
 def _absolute(address: str, manifest: str) -> str:
-    if "://" in address or address.startswith("/"):
-        return address
-    folder = manifest.rpartition("/")[0] or "."
-    return f"{folder}/{address}" if "://" in folder else split_uri(f"{folder}/{address}")[2]
+    """The address as seen from the manifest's folder.
+
+    A manifest that lies elsewhere may name what lies elsewhere, never a file of this machine: it may be a stranger's.
+    """
+    folder = without_query(manifest).rpartition("/")[0] or "."
+    if not is_remote(manifest):
+        return address if "://" in address or address.startswith("/") else split_uri(f"{folder}/{address}")[2]
+    scheme, _, _ = split_uri(manifest)
+    if address.startswith(("/", "~")) or (
+        "://" in address and split_uri(address)[0] not in ("gs", "s3", "https", scheme)
+    ):
+        raise InputError(
+            f"The manifest {shown(manifest)} names {shown(address)}, which lies on this machine",
+            "addresses that lie elsewhere, in a manifest that does",
+            "copy the manifest here if you trust it",
+            uri=shown(manifest),
+        )
+    return address if "://" in address else f"{folder}/{address}"
 
 
 def _first_line(error: ValueError) -> str:

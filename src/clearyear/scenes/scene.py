@@ -4,6 +4,8 @@ import datetime as dt
 
 from pydantic import BaseModel, ConfigDict
 
+from clearyear.stores import without_query
+
 
 class Scene(BaseModel):
     """One acquisition: what it is called, when it was taken, where its pixels lie and in which version."""
@@ -25,3 +27,8 @@ class Scene(BaseModel):
     def uri(self) -> str:
         """The one file of a scene that has all its bands in one file."""
         return self.assets["data"]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """``assets`` without signatures: an address signed anew is the same scene."""
+        return {band: without_query(uri) for band, uri in self.assets.items()}

@@ -1,22 +1,49 @@
-"""Where files lie: a local folder or a gs:// prefix behind one seam.
+"""Where files lie: a local folder, a gs:// or s3:// prefix, or web addresses to read, behind one seam.
 
 A store reads, lists and writes names below one root. Writing is atomic: under its final name a file is
 absent or whole, never half-written, whatever is killed in between.
 """
 
-import os
 from pathlib import Path
 
-from clearyear.errors import InputError
-from clearyear.stores.base import Entry, Store
+from clearyear.stores.address import (
+    WEB,
+    check_destination,
+    gdal_path,
+    hush,
+    is_remote,
+    parent_of,
+    shown,
+    split_uri,
+    without_query,
+)
+from clearyear.stores.base import Entry, RangeFile, Store
 from clearyear.stores.gcs import GcsStore
-from clearyear.stores.local import LocalStore
+from clearyear.stores.local import LocalFile, LocalStore, local_version
+from clearyear.stores.s3 import S3Store
+from clearyear.stores.web import WebStore
 
-__all__ = ["Entry", "Store", "gdal_path", "open_store", "parent_of", "split_uri", "stat_uri"]
+__all__ = [
+    "Entry",
+    "LocalFile",
+    "RangeFile",
+    "Store",
+    "check_destination",
+    "gdal_path",
+    "hush",
+    "is_remote",
+    "local_version",
+    "open_store",
+    "parent_of",
+    "shown",
+    "split_uri",
+    "stat_uri",
+    "without_query",
+]
 
 
 def open_store(uri: str) -> Store:
-    """The store whose root is ``uri``: a local folder or ``gs://bucket/prefix``.
+    """The store whose root is ``uri``: a local folder, gs:// or s3:// with bucket and prefix, a folder of the web.
 
     Raises:
         InputError: the scheme is none of these.
@@ -24,42 +51,11 @@ def open_store(uri: str) -> Store:
     scheme, bucket, path = split_uri(uri)
     if scheme == "gs":
         return GcsStore(bucket, path)
+    if scheme == "s3":
+        return S3Store(bucket, path)
+    if scheme in WEB:
+        return WebStore(uri)
     return LocalStore(Path(path))
-
-
-def split_uri(uri: str) -> tuple[str, str, str]:
-    """(scheme, bucket, path) of an address; the scheme of a local path is ``file``.
-
-    Raises:
-        InputError: a scheme other than file and gs, or a bucket without a name.
-    """
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return "file", "", os.path.abspath(os.path.expanduser(uri))
-    if scheme == "file":
-        return "file", "", os.path.abspath(rest)
-    if scheme == "gs":
-        bucket, _, path = rest.partition("/")
-        if bucket:
-            return "gs", bucket, path
-    raise InputError(
-        f"The address {uri!r} cannot be used", "a local path, file:// or gs://bucket/prefix", "correct it", uri=uri
-    )
-
-
-def gdal_path(uri: str) -> str:
-    """How GDAL calls ``uri``."""
-    scheme, bucket, path = split_uri(uri)
-    return f"/vsigs/{bucket}/{path}" if scheme == "gs" else path
-
-
-def parent_of(uri: str) -> tuple[str, str]:
-    """(folder, name) of a file's address."""
-    if split_uri(uri)[0] == "file":
-        path = Path(split_uri(uri)[2])
-        return str(path.parent), path.name
-    folder, _, name = uri.rpartition("/")
-    return folder, name
 
 
 def stat_uri(uri: str) -> Entry | None:

@@ -1,6 +1,8 @@
 """What a store is."""
 
+import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +18,7 @@ class Entry:
     size: int
     """Bytes."""
     version: str
-    """Changes when the content does: a GCS generation, or mtime and size of a local file."""
+    """Changes when the content does: a GCS generation, an ETag, or mtime and size of a local file."""
 
 
 class Store(Protocol):
@@ -50,3 +52,28 @@ class Store(Protocol):
 
     def sweep(self) -> None:
         """Remove temporary files of processes that are no more."""
+
+
+class RangeFile(Protocol):
+    """One version of one file, read range by range, by many threads at once."""
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+
+    def fetch(self, offset: int, size: int) -> bytes | memoryview:
+        """The bytes [offset, offset + size); fewer only at the end of the file.
+
+        Raises:
+            ReadError, OSError: they cannot be had, or are of another version.
+        """
+
+
+def scratch_folder() -> Path:
+    """A folder for the temporary files of stores without a disk; one for the process, gone with it."""
+    return Path(_scratch().name)
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="clearyear-")

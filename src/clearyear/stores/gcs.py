@@ -3,7 +3,6 @@
 import base64
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from clearyear.errors import InputError, StoreError
 from clearyear.settings import Settings
-from clearyear.stores.base import Entry
+from clearyear.stores.base import Entry, scratch_folder
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -66,7 +65,7 @@ class GcsStore:
 
     def scratch(self) -> Path:
         """See Store."""
-        return Path(_scratch().name)
+        return scratch_folder()
 
     def sweep(self) -> None:
         """See Store; nothing half-written can lie in a bucket."""
@@ -137,12 +136,6 @@ def _crc32c(source: IO[bytes]) -> str:
         checksum.update(chunk)
     digest: bytes = checksum.digest()
     return base64.b64encode(digest).decode()
-
-
-@lru_cache(maxsize=1)
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """One folder for the process, gone with it."""
-    return tempfile.TemporaryDirectory(prefix="clearyear-")
 
 
 @lru_cache(maxsize=1)

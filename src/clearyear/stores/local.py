@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from clearyear.errors import ClearyearError, InputError, StoreError
@@ -14,6 +15,33 @@ from clearyear.stores.base import Entry
 
 _TRANSIENT_ERRNO = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENETUNREACH}
 _SCRATCH = ".clearyear-tmp"
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine, read range by range."""
+
+    uri: str
+
+    def fetch(self, offset: int, size: int) -> bytes:
+        """See RangeFile."""
+        descriptor = os.open(self.uri, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+
+
+def local_version(path: str) -> str | None:
+    """The version an Entry of that file would have, or None where there is none: asked for each scene and piece."""
+    try:
+        return _version(os.stat(path))  # noqa: PTH116  no Path object for each of thousands
+    except OSError:
+        return None
+
+
+def _version(info: os.stat_result) -> str:
+    return f"{info.st_mtime_ns}-{info.st_size}"
 
 
 class LocalStore:
@@ -110,7 +138,7 @@ class LocalStore:
         except OSError as error:
             raise _os_error("read", str(path), error) from error
         name = path.relative_to(self.folder).as_posix()
-        return Entry(name=name, uri=str(path), size=info.st_size, version=f"{info.st_mtime_ns}-{info.st_size}")
+        return Entry(name=name, uri=str(path), size=info.st_size, version=_version(info))
 
     @staticmethod
     def _raise(error: OSError) -> None:

@@ -1,0 +1,113 @@
+"""Who reads a scene: `direct` what it understands exactly, GDAL everything else. Both give the same pixels.
+
+Which one it is is settled at a scene's first read, from its header, and kept for all windows.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearyear.cog import rasterio_window
+from clearyear.errors import ReadError
+from clearyear.gdal import borrow_raster
+from clearyear.grid import Window
+from clearyear.settings import current_settings
+from clearyear.stores import is_remote, shown, split_uri
+from clearyear.stores.remote import RemoteFile
+from clearyear.tiff import Unsupported
+
+log = logging.getLogger(__name__)
+
+_opening = [Lock() for _ in range(1021)]
+"""Two windows that begin at once must not both ask for a scene's header. A lock may stand for several scenes."""
+
+_box = lru_cache(maxsize=64)(rasterio_window)
+"""Rasterio checks a window at length; all scenes read the same one."""
+
+Step = Callable[[], None]
+"""A part of a read; see Source."""
+
+
+class Source(Protocol):
+    """One scene's pixels."""
+
+    def shape(self) -> tuple[int, int, int, str]:
+        """(width, height, bands, dtype) of the file as it is now."""
+
+    def steps(self, piece: Window, out: NDArray[np.generic]) -> list[Step]:
+        """Calls that together fill ``out`` (B, H, W) with ``piece``, in any order, by any thread.
+
+        Each raises ReadError, and then ``out`` may hold anything.
+        """
+
+
+class GdalSource:
+    """Any GeoTIFF, through GDAL."""
+
+    def __init__(self, uri: str, version: str) -> None:
+        self.uri = uri
+        self.version = version
+
+    def shape(self) -> tuple[int, int, int, str]:
+        """See Source; of this version, so that it is asked for once."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int, str]:
+        with borrow_raster(self.uri, self.version) as dataset:
+            return dataset.width, dataset.height, dataset.count, dataset.dtypes[0]
+
+    def steps(self, piece: Window, out: NDArray[np.generic]) -> list[Step]:
+        """See Source; one call."""
+        return [partial(self.read, piece, out)]
+
+    def read(self, piece: Window, out: NDArray[np.generic]) -> None:
+        """Fill ``out`` (B, H, W) with ``piece``."""
+        try:
+            with borrow_raster(self.uri, self.version) as dataset:
+                dataset.read(window=_box(piece), out=out)
+        except ReadError as error:
+            if error.transient:
+                _check_remote(self.uri, self.version)
+            raise
+        # GDAL cannot be told which version to read. What lies there after the read has lain there during it.
+        _check_remote(self.uri, self.version)
+
+
+def source_of(uri: str, version: str) -> Source:
+    """The reader of one version of a scene, its header read once a process, whoever asks at the same time.
+
+    Raises:
+        ReadError: it cannot be opened.
+    """
+    with _opening[hash((uri, version)) % len(_opening)]:
+        return _source_of(uri, version)
+
+
+@lru_cache(maxsize=8192)
+def _source_of(uri: str, version: str) -> Source:
+    if current_settings().reader == "auto":
+        from clearyear.direct import DirectSource
+        from clearyear.index_cache import read_index_once
+
+        try:
+            if not is_remote(uri):
+                return DirectSource.open(split_uri(uri)[2])
+            file = RemoteFile.of(uri, version)
+            return DirectSource.of(file, read_index_once(file, version))
+        except Unsupported as reason:
+            log.debug("%s is read by GDAL: %s", shown(uri), reason)
+        except OSError as error:
+            raise ReadError(error.strerror or str(error), uri=uri) from error
+    return GdalSource(uri, version)
+
+
+def _check_remote(uri: str, version: str) -> None:
+    """Refuse what lies elsewhere if it is gone, closed or of another version; asks nothing about local files."""
+    if is_remote(uri):
+        RemoteFile.of(uri, version).fetch(0, 1)
