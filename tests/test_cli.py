@@ -375,7 +375,6 @@ def test_a_server_that_does_not_answer(flags: tuple[str, ...], tmp_path: Path) -
     assert found.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to the whole group, Prefect's own server with it."""
     make_scenes(tmp_path / "scenes", count=3, size=480)

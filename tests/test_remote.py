@@ -1,5 +1,6 @@
 """Scenes that lie elsewhere: the pixels of the local file, few requests, one version, and every failure named."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from loopback.http import HttpServer
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
-from clearyear import sources
-from clearyear.direct import Block, DirectSource, ranges
+from clearyear import direct, sources
+from clearyear.direct import GAP_BYTES, Block, DirectSource, ranges
 from clearyear.grid import Grid, Window
 from clearyear.memory import RANGE_BYTES
 from clearyear.read import FailedRead, read_stack
@@ -192,6 +193,7 @@ def test_ranges_join_what_is_near_and_stay_short() -> None:
     assert lengths([]) == []
     assert lengths([block(500, 10), block(0, 500), block(518, 10)]) == [3]
     assert lengths([block(0, 10), block(1 << 20, 10)]) == [1, 1]
+    assert lengths([block(0, 10), block(10 + GAP_BYTES, 10), block(21 + 2 * GAP_BYTES, 10)]) == [2, 1]
     assert lengths([block(i * 400_000, 400_000) for i in range(6)]) == [2, 2, 2]
     assert lengths([block(i * 2 * RANGE_BYTES, 2 * RANGE_BYTES) for i in range(3)]) == [1, 1, 1]
     assert lengths([block(0, 10), block(0, 10), block(5, 10)]) == [3]
@@ -316,6 +318,43 @@ def test_a_file_that_is_cut_off_is_a_failed_read(served: Any, web: HttpServer, t
     _, (failure,) = read(scenes, WHOLE)
     assert (failure.scene, failure.transient) == ("a_20230102", False)
     assert "416" in failure.cause
+
+
+def ranges_of(scene: Scene, window: Window) -> list[str]:
+    """What is asked for to read a window of a scene, in order."""
+    source = source_of(scene.uri, scene.version)
+    assert isinstance(source, DirectSource)
+    runs = [step.args[0] for step in source.steps(window, np.empty((3, 70, 90), np.uint8))]  # type: ignore[attr-defined]
+    return [f"bytes={run[0].offset}-" for run in runs]
+
+
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_one_range_of_many_that_fails_fails_the_scene(
+    served: Any, web: HttpServer, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    monkeypatch.setattr(direct, "RANGE_BYTES", 0)  # every block a range of its own
+    paths, scenes = served
+    asked = ranges_of(scenes[1], WHOLE)
+    assert len(asked) == 30
+    web.fail(rf"a_20230102.tif {asked[which]}", status=404, times=99)
+    stack, (failure,) = read(scenes, WHOLE)
+    assert failure.scene == "a_20230102"
+    assert np.array_equal(stack, expected([paths[0], paths[2]], WHOLE))
+
+
+def test_nobody_writes_to_the_stack_when_it_has_been_handed_over(
+    served: Any, web: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first range fails at once, the second comes late: by then its place holds another scene's pixels."""
+    monkeypatch.setattr(direct, "RANGE_BYTES", 0)
+    paths, scenes = served
+    first, second, *_ = ranges_of(scenes[0], WHOLE)
+    web.fail(rf"a_20230101.tif {first}", status=404, times=99)
+    web.fail(rf"a_20230101.tif {second}", status=None, delay=0.4)
+    stack, (failure,) = read(scenes, WHOLE)
+    assert failure.scene == "a_20230101"
+    time.sleep(0.6)
+    assert np.array_equal(stack, expected(paths[1:], WHOLE))
 
 
 @pytest.mark.parametrize("reader", ["auto", "gdal"])

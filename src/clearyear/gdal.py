@@ -69,7 +69,7 @@ DRIVER = "GTiff"
 """What a scene may be. A VRT could reach elsewhere; it is not a scene."""
 
 FAST_DRIVER = "LIBERTIFF"
-"""GDAL's other reader of GeoTIFF (3.11 and later), used where it is faster and ``_agrees`` says the pixels are so."""
+"""GDAL's other reader of GeoTIFF (3.11 and later): used where it is faster and the pixels are known to be equal."""
 
 _AGREED_COMPRESSIONS = {"DEFLATE", "ZSTD"}
 _AGREED_DTYPES = {"uint16", "int16", "uint32", "int32", "float32", "float64"}

@@ -131,7 +131,7 @@ class HttpServer:
         whole: bool = False,
         longer: int = 0,
     ) -> None:
-        """Spoil the next `times` requests in whose "METHOD /target" the regex is found.
+        """Spoil the next `times` requests in whose "METHOD /target bytes=0-9" the regex is found.
 
         Such a request waits for `delay` seconds, then fails with `status`. With `truncate` its answer breaks off after
         so many bytes of body, or with 0 never begins. With `whole` the range is ignored and all is sent with 200. With
@@ -171,7 +171,7 @@ class HttpServer:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            line = f"{method} {target}"
+            line = f"{method} {target} {request.headers.get('range', '')}"
             fault = next((f for f in self._faults if f.times and re.search(f.match, line)), None)
             if fault:
                 fault.times -= 1
