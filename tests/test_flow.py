@@ -154,13 +154,13 @@ def test_only_transient_errors_are_tried_again(monkeypatch: pytest.MonkeyPatch, 
 
     tries: dict[str, int] = {}
 
-    def flaky(plan: Any, window: Any, store: Any, *, threads: int) -> Any:
+    def flaky(plan: Any, window: Any, store: Any, **share: Any) -> Any:
         tries[window.id] = tries.get(window.id, 0) + 1
         if window.id == "x00000_y00000" and tries[window.id] < 3:
             raise StoreError("503 from the bucket", transient=True)
         if window.id == "x00016_y00000":
             raise WindowError("3 of 7 scenes could not be read")
-        return compute_window(plan, window, store, threads=threads)
+        return compute_window(plan, window, store, **share)
 
     monkeypatch.setattr(module, "compute_window", flaky)
     quick = module.window_median.with_options(retry_delay_seconds=0)

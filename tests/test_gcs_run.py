@@ -20,6 +20,7 @@ from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, find_plan, prepare
 from clearyear.publish import conclude, publish, survey
 from clearyear.report import Report
+from clearyear.scenes import headers
 from clearyear.stores import gcs, open_store
 from clearyear.window import compute_window
 
@@ -28,6 +29,7 @@ from clearyear.window import compute_window
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     """A Cloud Storage of our own; GDAL and google-cloud-storage find it through the environment."""
     gcs._gcs_client.cache_clear()
+    headers._known_header.cache_clear()  # this bucket counts its generations from the start; a real one does not
     with GcsServer() as running:
         quick = {"GDAL_HTTP_MAX_RETRY": "2", "GDAL_HTTP_RETRY_DELAY": "0.01"}
         quick |= {"CLEARYEAR_RETRIES": "2", "CLEARYEAR_RETRY_SECONDS": "0.01"}
