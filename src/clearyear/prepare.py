@@ -12,7 +12,7 @@ from clearyear.plan import Plan, Product
 from clearyear.reducers import get_reducer
 from clearyear.scenes import changed_scenes, find_scenes
 from clearyear.scenes.headers import Header, common_header
-from clearyear.stac import wgs84_geometry
+from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
 
 log = logging.getLogger(__name__)
@@ -244,13 +244,14 @@ def _withdraw(plan: Plan, store: Store) -> None:
 
 def _windows_geojson(plan: Plan) -> str:
     """The windows as polygons in longitude and latitude, for a look in QGIS."""
+    shapes = wgs84_geometries(plan.grid.crs, [plan.grid.corners(w) for w in plan.windows])
     features = [
         {
             "type": "Feature",
             "id": w.id,
-            "geometry": wgs84_geometry(plan.grid.crs, plan.grid.corners(w)),
+            "geometry": shape,
             "properties": {"id": w.id, "width": w.width, "height": w.height, "scenes": len(plan.scenes)},
         }
-        for w in plan.windows
+        for w, shape in zip(plan.windows, shapes, strict=True)
     ]
     return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"

@@ -69,11 +69,19 @@ def wgs84_geometry(crs: str, ring: list[tuple[float, float]]) -> dict[str, Any] 
 
     None without a CRS, or with one that is not tied to the Earth.
     """
+    return wgs84_geometries(crs, [ring])[0]
+
+
+def wgs84_geometries(crs: str, rings: Sequence[list[tuple[float, float]]]) -> list[dict[str, Any] | None]:
+    """``wgs84_geometry`` of many rings in one call: for each by itself, rasterio's setting up costs the most."""
     reference = CRS.from_string(crs) if crs else None
     if reference is None or not (reference.is_projected or reference.is_geographic):
-        return None
-    polygon = {"type": "Polygon", "coordinates": [ring]}
-    found = transform_geom(reference, "EPSG:4326", polygon, precision=7)
+        return [None] * len(rings)
+    polygons = [{"type": "Polygon", "coordinates": [ring]} for ring in rings]
+    return [_geometry(found) for found in transform_geom(reference, "EPSG:4326", polygons, precision=7)]
+
+
+def _geometry(found: Mapping[str, Any]) -> dict[str, Any]:
     if found["type"] == "Polygon":
         return {"type": "Polygon", "coordinates": [_ring(found["coordinates"][0])]}
     return {"type": "MultiPolygon", "coordinates": [[_ring(part[0])] for part in found["coordinates"]]}

@@ -59,12 +59,16 @@ class LocalStore:
         found = []
         for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
             folders[:] = sorted(f for f in folders if f != _SCRATCH)
-            found += [self._entry(Path(directory) / f) for f in files]
+            # Names as text: with paths, listing tens of thousands of tiles costs more than asking the disk for them.
+            below = Path(directory).relative_to(self.folder).as_posix()
+            before = "" if below == "." else f"{below}/"
+            found += [self._entry(f"{before}{f}", os.path.join(directory, f)) for f in files]
         return sorted((e for e in found if e is not None), key=lambda e: e.name)
 
     def stat(self, name: str) -> Entry | None:
         """See Store."""
-        return self._entry(self.folder / name)
+        path = self.folder / name
+        return self._entry(path.relative_to(self.folder).as_posix(), str(path))
 
     def read(self, name: str) -> bytes:
         """See Store."""
@@ -130,15 +134,15 @@ class LocalStore:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
 
-    def _entry(self, path: Path) -> Entry | None:
+    @staticmethod
+    def _entry(name: str, path: str) -> Entry | None:
         try:
-            info = path.stat()
+            info = os.stat(path)  # noqa: PTH116  see entries
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _os_error("read", str(path), error) from error
-        name = path.relative_to(self.folder).as_posix()
-        return Entry(name=name, uri=str(path), size=info.st_size, version=_version(info))
+            raise _os_error("read", path, error) from error
+        return Entry(name=name, uri=path, size=info.st_size, version=_version(info))
 
     @staticmethod
     def _raise(error: OSError) -> None:
