@@ -61,3 +61,21 @@ def percentiles(stack: NDArray[Any], valid: NDArray[np.bool_], wanted: Sequence[
         values = np.nanpercentile(samples, wanted, axis=0, method="linear")
     values = np.where(valid.any(axis=0), values, nodata)
     return (values if stack.dtype.kind == "f" else np.rint(values)).astype(stack.dtype)
+
+
+def geometric_median(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The point (B,) of least summed distance from samples (n, B): Weiszfeld in float64, or a sample if less."""
+    point = samples.mean(axis=0)
+    for _ in range(20_000):
+        distance = np.sqrt(((samples - point) ** 2).sum(axis=1)) + 1e-12
+        moved: NDArray[np.float64] = (samples / distance[:, None]).sum(axis=0) / (1 / distance).sum()
+        step = np.abs(moved - point).max()
+        point = moved
+        if step < 1e-9:
+            break
+    return min([point, *np.unique(samples, axis=0)], key=lambda p: summed_distance(samples, p))
+
+
+def summed_distance(samples: NDArray[np.float64], point: NDArray[Any]) -> float:
+    """Σ |sample − point|."""
+    return float(np.sqrt(((samples - point.astype(np.float64)) ** 2).sum(axis=1)).sum())

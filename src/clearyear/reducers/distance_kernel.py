@@ -25,7 +25,7 @@ def distance_kernel(dtype: str) -> Any:
 
         In float64: a cosine distance is the small rest of 1.
         """
-        assert shared >= 0  # closed over, so that a change of the shared parts compiles this anew
+        assert shared >= 0  # closed over, so that a change of any part compiles this anew
         n_scenes, _, w = distances.shape
         n_bands = median.shape[0]
         values = samples.view(of)

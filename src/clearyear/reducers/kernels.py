@@ -22,8 +22,11 @@ from numba import types
 _BLOCK_BYTES = 1 << 19
 """Rows of a block: half of a second-level cache, the rest is for what streams through."""
 
-SHARED = zlib.crc32(Path(__file__).read_bytes())
-"""Numba's cache looks at a kernel's own file only. One elsewhere that uses parts of this file closes over its sum."""
+SHARED = zlib.crc32(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*kernel*.py"))))
+"""Numba's cache looks at a kernel's own file only. Kernels close over this sum, so that a change of any part is seen.
+
+The parts have no cache of their own, for the same reason: they are compiled into the kernels.
+"""
 
 _u1, _u2, _i4 = np.uint8, np.uint16, np.int32
 
@@ -38,14 +41,14 @@ STEPS = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]
 MASK = read_only(types.boolean)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def block_of(n_pixels, bytes_a_pixel):  # type: ignore[no-untyped-def]
     """Pixels a block: whole vectors, no more than there are, as many as stay in the cache."""
     fitting = min(2048, max(256, _BLOCK_BYTES // max(1, bytes_a_pixel) // 64 * 64))
     return max(1, min(n_pixels, fitting))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def mark_usable(ok, samples, steps, invalid, mask, mask_steps, t, band, start, fresh):  # type: ignore[no-untyped-def]
     """Say in ok (w,) which samples of a band's row may be used; unless ``fresh``, of those it has."""
     at = t * steps[0] + band * steps[1] + start
@@ -65,7 +68,7 @@ def mark_usable(ok, samples, steps, invalid, mask, mask_steps, t, band, start, f
     return row
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def _count_below(rows, first, last, candidate, below):  # type: ignore[no-untyped-def]
     """Fill below (w,) uint8 with how many of rows[first:last] lie below the candidate; at most 255 rows."""
     w = below.size
@@ -86,7 +89,7 @@ def _count_below(rows, first, last, candidate, below):  # type: ignore[no-untype
             below[j] = _u1(below[j] + _u1(row[j] < candidate[j]))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def search(rows, w, bits, base, rank, value, scratch, total):  # type: ignore[no-untyped-def]
     """Fill value (w,) uint8 with the one at ``rank`` of rows (T, ≥ w) uint8, known to be base to base + 2^bits − 1."""
     n_scenes = rows.shape[0]
@@ -108,7 +111,7 @@ def search(rows, w, bits, base, rank, value, scratch, total):  # type: ignore[no
                 value[j] = _u1(value[j] + _u1(mask * _u1(total[j] <= rank[j])))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def _count_all(rows, candidate, below, total):  # type: ignore[no-untyped-def]
     """Fill total (w,) uint16 with how many rows lie below the candidate."""
     for j in range(total.size):
@@ -130,6 +133,7 @@ def rank_kernel(dtype: str) -> Any:
     sign = key(1 << (bits - 1)) if dtype in ("int16", "float32") else zero
     turn = key(top >> 1) if is_float else zero
     offset = int(sign) if dtype == "int16" else 0
+    shared = SHARED
     magnitude, infinite = (key(0x7FFFFFFF), key(0x7F800000)) if is_float else (zero, zero)
     out = getattr(types, dtype)
     signature = types.void(
@@ -144,6 +148,7 @@ def rank_kernel(dtype: str) -> Any:
         Of n valid samples in order the result q lies ``weights[q, n]`` of the way from the one at ``ranks[q, n]`` to
         the next; where n is 0 it is ``fill``. Both tables are (Q, T + 1).
         """
+        assert shared >= 0  # closed over, so that a change of any part compiles this anew
         n_quantiles, n_bands, n_pixels = result.shape
         n_scenes = ranks.shape[1] - 1
         size = block_of(n_pixels, n_scenes * ((bits // 8 + 1) if wide else 1))
@@ -234,7 +239,7 @@ def rank_kernel(dtype: str) -> Any:
                         apart, part = upper[j] - lower[j], weight[j]
                         between = lower[j] + apart * part if part < 0.5 else upper[j] - apart * (1.0 - part)
                         between = (lower[j] + upper[j]) * 0.5 if part == 0.5 else between
-                        between = lower[j] if part == 0.0 or apart == 0.0 else between
+                        between = lower[j] if part == 0.0 or lower[j] == upper[j] else between
                         if is_float:
                             put[j] = between if n[j] else fill
                         else:

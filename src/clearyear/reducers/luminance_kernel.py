@@ -29,7 +29,7 @@ def luminance_kernel() -> Any:
         The sample at index n // 2 of the n valid ones in order of (R + G + B, t). A sample is valid if no band is one
         of the invalid values and the mask, where there is one, has it in every band.
         """
-        assert shared >= 0  # closed over, so that a change of the shared parts compiles this anew
+        assert shared >= 0  # closed over, so that a change of any part compiles this anew
         n_pixels = count.size
         size = block_of(n_pixels, n_scenes * 2)
         # A sum of 10 bits is searched as its upper 8 (at most 191), then its lower 2.
@@ -78,7 +78,7 @@ def luminance_kernel() -> Any:
     return kernel
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def _pick(rows, w, rank, code, scratch, left, chosen):  # type: ignore[no-untyped-def]
     """Fill chosen (w,) with the index among rows (T, ≥ w) of the sample at ``rank``, equals in the rows' order.
 
