@@ -30,7 +30,8 @@ COMMANDS: dict[str, list[list[str]]] = {
     "mosaic": [["mosaic.py", str(SCRATCH / "mosaic")]],
     "network": [["stack.py", FAR, "--scenes", "96", "--size", "2048"], ["network.py", FAR]],
     "orchestration": [["orchestration.py", str(SCRATCH / "orchestration")]],
-    "startup": [["startup.py"]],
+    "startup": [["stack.py", STACK], ["startup.py", STACK]],
+    "memory": [["stack.py", STACK], ["memory.py", STACK, "--limits", "2GiB", "--run"]],
 }
 """Every benchmark: what prepares it, and last what prints its tables."""
 

@@ -61,8 +61,8 @@ def test_workers_the_user_has_fixed_stay_and_pieces_shrink() -> None:
 
 
 def test_fewer_threads_come_before_reading_blocks_oftener() -> None:
-    """64 cores, as a container may see of its host: their strips alone would take what a block needs."""
-    found = decided(600, 3 << 29, cores=64)
+    """64 cores, as a container may see of its host: what each thread keeps would take what a block needs."""
+    found = decided(600, 5 << 28, cores=64)
     assert found.workers == 1
     assert 1 < found.threads < 64
     assert reads(600, found) == 1

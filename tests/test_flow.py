@@ -268,11 +268,11 @@ def test_a_batch_tried_again_computes_only_what_is_not_done(monkeypatch: pytest.
 
     tries: dict[str, int] = {}
 
-    def flaky(plan: Any, window: Any, store: Any, *, threads: int) -> Any:
+    def flaky(plan: Any, window: Any, store: Any, **share: Any) -> Any:
         tries[window.id] = tries.get(window.id, 0) + 1
         if window.id == "x00016_y00000" and tries[window.id] < 3:
             raise StoreError("503 from the bucket", transient=True)
-        return compute_window(plan, window, store, threads=threads)
+        return compute_window(plan, window, store, **share)
 
     monkeypatch.setattr(batch, "compute_window", flaky)
     monkeypatch.setattr(steps, "window_medians", module.window_medians.with_options(retry_delay_seconds=0))
@@ -291,10 +291,10 @@ def test_a_window_that_never_ends_does_not_take_its_batch_with_it(monkeypatch: p
     from flows import steps
     from tasks import window_median as module
 
-    def stuck(plan: Any, window: Any, store: Any, *, threads: int) -> Any:
+    def stuck(plan: Any, window: Any, store: Any, **share: Any) -> Any:
         while window.id == "x00016_y00000":  # as reading scene after scene from a server that drips
             time.sleep(0.01)
-        return compute_window(plan, window, store, threads=threads)
+        return compute_window(plan, window, store, **share)
 
     monkeypatch.setattr(batch, "compute_window", stuck)
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 2)

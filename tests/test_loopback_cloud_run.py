@@ -61,6 +61,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudRun]
     with CloudRun(tmp_path / "run", image={"PATH": "/usr/bin:/bin", "FROM_IMAGE": "yes"}, grace=0.2) as server:
         # google.auth reads these when it is imported, which it is.
         monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", server.address)
+        monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
         monkeypatch.setenv("GCE_METADATA_IP", server.address)
         monkeypatch.setenv("https_proxy", f"http://{server.address}")
         monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
