@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.reducers.base import Layers, refuse
-from clearyear.reducers.layout import Laid, lay_out
+from clearyear.reducers.layout import Laid, lay_out, quantile_tables
 from clearyear.reducers.ranks import DTYPES, band_quantiles
 
 _DEVIATIONS = ("smad", "emad", "bcmad")
@@ -68,6 +68,8 @@ class Geomedian:
         self, laid: Laid, dtype: str, n_scenes: int, n_bands: int, n_pixels: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """The median (B, P), unrounded, and the number of samples (P,)."""
+        if n_bands == 1:
+            return _one_band(laid, dtype, n_scenes, n_pixels)
         from clearyear.reducers.geomedian_kernel import geomedian_kernel
 
         eps = self.eps if self.eps is not None else 1e-5 if dtype == "float32" else 0.1
@@ -75,6 +77,20 @@ class Geomedian:
         count = np.empty(n_pixels, np.uint16)
         geomedian_kernel(dtype)(*laid, n_scenes, np.float32(eps), median, count)
         return median, count
+
+
+def _one_band(laid: Laid, dtype: str, n_scenes: int, n_pixels: int) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """On a line the geometric median is the median: exact, and no search among kinks."""
+    from clearyear.reducers.kernels import rank_kernel
+
+    result, count = np.empty((1, 1, n_pixels), np.float32), np.empty((1, n_pixels), np.uint16)
+    invalid = np.append(laid.invalid.view(dtype).astype(np.float32), np.array([np.inf, -np.inf], np.float32))
+    flat = laid._replace(
+        samples=laid.samples.view(dtype).astype(np.float32).view(np.uint32), invalid=invalid.view(np.uint32)
+    )
+    tables = quantile_tables((0.5,), n_scenes)
+    rank_kernel("float32")(*flat, *tables, np.float32(np.nan), result, count)
+    return result[0], count[0]
 
 
 def _deviations(laid: Laid, dtype: str, n_scenes: int, median: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ def length_of(vector, j):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, error_model="numpy")
 def nearest_to(x, ok, depth, w, point, j, square):  # type: ignore[no-untyped-def]
-    """The scene whose sample lies nearest to lane j, but for those that coincide."""
+    """The scene whose sample lies nearest to lane j, of those no nearer than ``square``'s root."""
     least, nearest = _f4(np.inf), 0
     for t in range(depth):
         apart = _f4(0)
@@ -35,7 +35,7 @@ def nearest_to(x, ok, depth, w, point, j, square):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def evaluate(x, ok, depth, w, tiny, point, score, hessian, scratch):  # type: ignore[no-untyped-def]
+def evaluate(x, ok, depth, w, light, tiny, point, score, hessian, scratch):  # type: ignore[no-untyped-def]
     """At every lane's ``HERE``: its scores, its pull, and Σ d dᵀ / r³, lower triangle by rows.
 
     Samples nearer than ``tiny`` coincide and are counted in ``SAME`` alone.
@@ -81,9 +81,11 @@ def evaluate(x, ok, depth, w, tiny, point, score, hessian, scratch):  # type: ig
         k = 0
         for band in range(n_bands):
             difference = apart[band, :four]
+            _add_products(point[PULL, band], inverse, difference, w)
+            if light:
+                continue
             for i in range(four):
                 root[i] = cubed[i] * difference[i]
-            _add_products(point[PULL, band], inverse, difference, w)
             for other in range(band + 1):
                 _add_products(hessian[k], root, apart[other, :four], w)
                 k += 1
@@ -137,7 +139,7 @@ def newton_step(hessian, score, point, j, matrix, step):  # type: ignore[no-unty
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def close_ranks(x, ok, depth, w, done, point, score, tried, is_safe, lane):  # type: ignore[no-untyped-def]
+def close_ranks(x, ok, depth, w, done, point, score, tried, tries, is_safe, lane):  # type: ignore[no-untyped-def]
     """Move the lanes that are not done to the front, and say how many they are."""
     keep = np.flatnonzero(~done[:w])
     active = keep.size
@@ -150,5 +152,5 @@ def close_ranks(x, ok, depth, w, done, point, score, tried, is_safe, lane):  # t
     for j in range(active):
         i = keep[j]
         point[:, :, j], score[:, j] = point[:, :, i], score[:, i]
-        tried[j], is_safe[j], lane[j], done[j] = tried[i], is_safe[i], lane[i], False
+        tried[j], tries[j], is_safe[j], lane[j], done[j] = tried[i], tries[i], is_safe[i], lane[i], False
     return active
