@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+from rasterio.io import DatasetReader
+
 from clearyear.errors import InputError, ReadError
 from clearyear.gdal import open_raster
 from clearyear.grid import Grid
@@ -12,6 +15,10 @@ from clearyear.scenes.scene import Scene
 
 _THREADS = 16
 _SHOWN = 5
+_MOST_BANDS = 512
+"""Hyperspectral scenes have 200 to 400; GDAL takes minutes over a header that claims 65,535."""
+_MOST_BLOCK_BYTES = 1 << 28
+"""GDAL unpacks a block as a whole, in every thread: one that claims gigabytes would take the machine down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +54,10 @@ def read_header(uri: str) -> Header:
     """Open one scene and read no pixel.
 
     Raises:
-        ReadError: it is not there or is not a GeoTIFF.
+        ReadError: it is not there, is not a GeoTIFF, or claims what no scene has.
     """
     with open_raster(uri) as dataset:
+        _refuse_monsters(dataset, uri)
         transform = dataset.transform
         height, width = dataset.block_shapes[0]
         return Header(
@@ -65,6 +73,18 @@ def read_header(uri: str) -> Header:
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
         )
+
+
+def _refuse_monsters(dataset: DatasetReader, uri: str) -> None:
+    """A header is taken at its word by whoever reads by it; one that is damaged or hostile claims anything."""
+    if dataset.count > _MOST_BANDS:
+        raise ReadError(f"it claims {dataset.count:,} bands, at most {_MOST_BANDS} are read", uri=uri)
+    height, width = dataset.block_shapes[0]
+    dtype = dataset.dtypes[0].replace("complex_int16", "complex64")  # the one name NumPy does not know
+    samples = 1 if dataset.profile.get("interleave") == "band" else dataset.count
+    size = width * height * samples * np.dtype(dtype).itemsize
+    if size > _MOST_BLOCK_BYTES:
+        raise ReadError(f"its blocks are of {size / 1e6:,.0f} MB, at most 268 MB are read: tile it", uri=uri)
 
 
 def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header:
