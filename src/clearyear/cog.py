@@ -134,13 +134,14 @@ def problems(path: str) -> list[str]:
     from rio_cogeo.cogeo import cog_validate
 
     try:
+        # Before rio-cogeo opens it by whatever driver claims it: a VRT reaches elsewhere and may run code.
+        with rasterio.open(path, driver=gdal.DRIVER) as dataset:
+            levels = len(dataset.overviews(1))
         _, errors, warnings = cog_validate(path, strict=True, quiet=True)
         found = [*errors, *warnings]
-        with rasterio.open(path) as dataset:
-            levels = len(dataset.overviews(1))
         for level in range(-1, levels):
             extra = {} if level < 0 else {"overview_level": level}
-            with rasterio.open(path, **extra) as dataset:
+            with rasterio.open(path, driver=gdal.DRIVER, **extra) as dataset:
                 for _, window in dataset.block_windows(1):
                     dataset.read(window=window)
     except (rasterio.errors.RasterioError, OSError, ClearyearError) as error:

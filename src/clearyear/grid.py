@@ -84,7 +84,7 @@ class Grid(BaseModel):
             height=min(tile_size, self.height - row),
         )
 
-    def check_count(self, tile_size: int) -> None:
+    def check_count(self, tile_size: int, scene: str) -> None:
         """Refuse to lay out windows without end: a damaged or hostile header may claim 2³¹ × 2³¹ px.
 
         Raises:
@@ -93,9 +93,11 @@ class Grid(BaseModel):
         count = -(-self.width // tile_size) * -(-self.height // tile_size)
         if count > _MOST_WINDOWS:
             raise InputError(
-                f"The scenes claim {self.width:,} × {self.height:,} px, which is {count:,} windows of {tile_size} px",
+                f"{scene} and all scenes like it claim {self.width:,} × {self.height:,} px, which is {count:,} windows "
+                f"of {tile_size} px",
                 f"at most {_MOST_WINDOWS:,}",
-                "take larger windows (tile_size), or see whether a scene's header is damaged",
+                "take larger windows (tile_size), or see whether the scene's header is damaged",
+                scene=scene,
             )
 
     def check_inside(self, window: Window) -> Window:

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,13 @@ class LocalStore:
         """See Store."""
         base = self.folder / prefix
         found = []
+        seen: set[tuple[int, int]] = set()
         for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
+            # A link to a folder above would be followed for ever: two of them make 2⁴⁰ paths.
+            if (place := _identity(directory)) in seen:
+                folders.clear()
+                continue
+            seen.add(place)
             folders[:] = sorted(f for f in folders if f != _SCRATCH)
             found += [self._entry(Path(directory) / f) for f in files]
         return sorted((e for e in found if e is not None), key=lambda e: e.name)
@@ -107,6 +114,8 @@ class LocalStore:
             return None
         except OSError as error:
             raise _os_error("read", str(path), error) from error
+        if not stat.S_ISREG(info.st_mode):
+            return None  # opening a pipe waits for ever, and /dev/zero has no end
         name = path.relative_to(self.folder).as_posix()
         return Entry(name=name, uri=str(path), size=info.st_size, version=f"{info.st_mtime_ns}-{info.st_size}")
 
@@ -137,6 +146,14 @@ def _os_error(verb: str, uri: str, error: OSError) -> ClearyearError:
         "mend the path, its permissions or the disk; what is finished is kept",
         uri=uri,
     )
+
+
+def _identity(directory: str) -> tuple[int, int]:
+    try:
+        info = Path(directory).stat()
+    except OSError as error:
+        raise _os_error("list", directory, error) from error
+    return info.st_dev, info.st_ino
 
 
 def _is_alive(pid: int) -> bool:
