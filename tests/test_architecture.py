@@ -12,7 +12,7 @@ CORE = ROOT / "src" / "clearyear"
 
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"", "errors", "settings", "progress", "stores"},  # stores is the I/O that even manifests need
+    {"", "errors", "redact", "settings", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
     {"plan", "memory", "job", "gdal", "tiff", "scenes"},
     {"cog", "direct", "read", "demo"},

@@ -79,7 +79,9 @@ def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tup
         }
     except (ValueError, KeyError, TypeError):
         return None, f"{plan.item_name} cannot be read"
-    for file in files.values():
+    for layer, file in files.items():
+        if file.name != plan.mosaic_name(layer):
+            return None, f"{plan.item_name} names {file.name!r} as its {layer}, which is none of this plan's"
         try:
             if hashlib.sha256(store.read(file.name)).hexdigest() != file.sha256:
                 return None, f"the published {file.name} is damaged: its SHA-256 differs"

@@ -8,22 +8,26 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from clearyear.cog import rasterio_window
 from clearyear.errors import ReadError
 from clearyear.gdal import borrow_raster
 from clearyear.grid import Grid, Window
+from clearyear.redact import redact
 from clearyear.scenes.scene import Scene
 from clearyear.settings import Settings
 from clearyear.stores import split_uri, stat_uri
 from clearyear.tiff import Unsupported
 
 log = logging.getLogger(__name__)
+
+Redacted = Annotated[str, AfterValidator(redact)]
+"""Text that others will read."""
 
 
 class FailedRead(BaseModel):
@@ -32,8 +36,8 @@ class FailedRead(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     scene: str
-    uri: str
-    cause: str
+    uri: Redacted
+    cause: Redacted
     transient: bool = False
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from clearyear.errors import InputError
-from clearyear.stores import open_store, split_uri
+from clearyear.stores import is_remote, open_store, split_uri
 
 _URI_KEYS = ("uri", "href", "path", "dataset")
 _KEYS = (*_URI_KEYS, "id", "datetime", "cloud_cover")
@@ -81,6 +81,10 @@ def read_payload(uri: str) -> Payload:
             "correct it",
             uri=uri,
         ) from error
+    if is_remote(uri):
+        _refuse_local(payload.destination, uri)
+        if not is_remote(payload.destination):
+            _refuse_local(f"/{payload.destination}", uri)
     return payload.model_copy(update={"datasets": [_absolute(d, uri) for d in payload.datasets]})
 
 
@@ -139,10 +143,24 @@ def _json(text: str, uri: str) -> Any:
 
 
 def _absolute(address: str, manifest: str) -> str:
+    if is_remote(manifest):
+        _refuse_local(address, manifest)
     if "://" in address or address.startswith("/"):
         return address
     folder = manifest.rpartition("/")[0] or "."
     return f"{folder}/{address}" if "://" in folder else split_uri(f"{folder}/{address}")[2]
+
+
+def _refuse_local(address: str, manifest: str) -> None:
+    """Whoever can write a list in a bucket must not choose which of this machine's files are read or replaced."""
+    local = address.startswith(("/", "~", "file://"))
+    if local or "\\" in address or ".." in address.partition("?")[0].split("/"):
+        raise InputError(
+            f"{manifest} names {address!r}, a file of this machine or out of its folder",
+            "whole addresses elsewhere, or names below the manifest's own folder",
+            "correct it, or keep the manifest on this machine",
+            uri=manifest,
+        )
 
 
 def _first_line(error: ValueError) -> str:

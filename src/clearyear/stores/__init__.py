@@ -12,7 +12,7 @@ from clearyear.stores.base import Entry, Store
 from clearyear.stores.gcs import GcsStore
 from clearyear.stores.local import LocalStore
 
-__all__ = ["Entry", "Store", "gdal_path", "open_store", "parent_of", "split_uri", "stat_uri"]
+__all__ = ["Entry", "Store", "gdal_path", "is_remote", "open_store", "parent_of", "split_uri", "stat_uri"]
 
 
 def open_store(uri: str) -> Store:
@@ -45,6 +45,11 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     raise InputError(
         f"The address {uri!r} cannot be used", "a local path, file:// or gs://bucket/prefix", "correct it", uri=uri
     )
+
+
+def is_remote(uri: str) -> bool:
+    """Whether ``uri`` lies on another machine."""
+    return "://" in uri and not uri.startswith("file://")
 
 
 def gdal_path(uri: str) -> str:

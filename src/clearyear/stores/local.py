@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clearyear.errors import ClearyearError, InputError, StoreError
-from clearyear.stores.base import Entry
+from clearyear.stores.base import Entry, inside
 
 _TRANSIENT_ERRNO = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENETUNREACH}
 _SCRATCH = ".clearyear-tmp"
@@ -26,7 +26,7 @@ class LocalStore:
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """See Store."""
-        base = self.folder / prefix
+        base = self.folder / inside(prefix)
         found = []
         seen: set[tuple[int, int]] = set()
         for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
@@ -41,12 +41,12 @@ class LocalStore:
 
     def stat(self, name: str) -> Entry | None:
         """See Store."""
-        return self._entry(self.folder / name)
+        return self._entry(self.folder / inside(name))
 
     def read(self, name: str) -> bytes:
         """See Store."""
         with self._errors("read", name):
-            return (self.folder / name).read_bytes()
+            return (self.folder / inside(name)).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
         """See Store."""
@@ -76,7 +76,7 @@ class LocalStore:
     def remove(self, name: str) -> None:
         """See Store."""
         with self._errors("remove", name):
-            (self.folder / name).unlink(missing_ok=True)
+            (self.folder / inside(name)).unlink(missing_ok=True)
 
     def uri(self, name: str) -> str:
         """See Store."""
@@ -103,7 +103,7 @@ class LocalStore:
                 folder.rmdir()
 
     def _publish(self, temporary: Path, name: str) -> None:
-        target = self.folder / name
+        target = self.folder / inside(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
 
