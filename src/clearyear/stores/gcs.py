@@ -65,8 +65,8 @@ class GcsStore:
         return f"gs://{self.bucket}/{self.prefix}{name}"
 
     def scratch(self) -> Path:
-        """See Store."""
-        return Path(_scratch().name)
+        """See Store; another folder each time, since two runs in one process choose the same names."""
+        return Path(tempfile.mkdtemp(dir=_scratch().name))
 
     def sweep(self) -> None:
         """See Store; nothing half-written can lie in a bucket."""

@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = str(folder)
+        self._own = uuid.uuid4().hex[:12]
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """See Store."""
@@ -83,10 +85,16 @@ class LocalStore:
         return str(self.folder / name)
 
     def scratch(self) -> Path:
-        """See Store; a folder of this process's own, so that a sweep can tell whose it is."""
-        folder = self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}"
+        """See Store.
+
+        A folder of this store's own, since two runs in one process choose the same names; in one of the process's, so
+        that a sweep can tell whose it is. It goes with the store.
+        """
+        folder = self._scratch_folder()
         with self._errors("write", _SCRATCH):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                _make(folder)
+                weakref.finalize(self, _remove_empty, folder)
         return folder
 
     def sweep(self) -> None:
@@ -98,9 +106,10 @@ class LocalStore:
             if host == socket.gethostname() and pid.isdecimal() and not _is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
         # What is left empty goes; what another thread or process still uses does not.
-        for folder in (base / f"{socket.gethostname()}-{os.getpid()}", base):
-            with suppress(OSError):
-                folder.rmdir()
+        _remove_empty(self._scratch_folder())
+
+    def _scratch_folder(self) -> Path:
+        return self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}" / self._own
 
     def _publish(self, temporary: Path, name: str) -> None:
         target = self.folder / inside(name)
@@ -146,6 +155,22 @@ def _os_error(verb: str, uri: str, error: OSError) -> ClearyearError:
         "mend the path, its permissions or the disk; what is finished is kept",
         uri=uri,
     )
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and its parents, though another process may just be removing an empty parent."""
+    for _ in range(20):
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a store's scratch folder, the process's and the destination's, as far as nobody uses them."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        with suppress(OSError):
+            place.rmdir()
 
 
 def _identity(directory: str) -> tuple[int, int]:
