@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from loopback.gcs import GcsServer
 
-from clearyear import mosaic
+from clearyear import pictures
 from clearyear.completeness import check_plan
 from clearyear.errors import InputError
 from clearyear.job import Job
@@ -60,13 +60,13 @@ def rasters(folder: Path) -> dict[str, str]:
 def in_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both runs make their mosaics in their scratch folders, and only then does either publish: the worst chance."""
     both = threading.Barrier(2)
-    preview = mosaic.preview
+    preview = pictures.preview
 
     def wait_first(*arguments: Any, **more: Any) -> bytes:
         both.wait(30)
         return preview(*arguments, **more)
 
-    monkeypatch.setattr(mosaic, "preview", wait_first)
+    monkeypatch.setattr("clearyear.mosaic.preview", wait_first)
 
 
 @pytest.mark.usefixtures("in_step")
