@@ -53,7 +53,7 @@ class LocalStore:
     def write(self, name: str, data: bytes) -> None:
         """See Store."""
         with self._errors("write", name):
-            temporary = self.scratch() / uuid.uuid4().hex
+            temporary = self._temporary()
             try:
                 with temporary.open("wb") as file:
                     file.write(data)
@@ -106,7 +106,18 @@ class LocalStore:
             if host == socket.gethostname() and pid.isdecimal() and not _is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
         # What is left empty goes; what another thread or process still uses does not.
-        _remove_empty(self._scratch_folder())
+        mine = base / f"{socket.gethostname()}-{os.getpid()}"
+        for folder in (*(mine.iterdir() if mine.is_dir() else ()), mine / self._own):
+            _remove_empty(folder)
+
+    def _temporary(self) -> Path:
+        """A new empty file; another run's sweep may take the folder away before there is something in it."""
+        for _ in range(20):
+            with suppress(FileNotFoundError):
+                path = self.scratch() / uuid.uuid4().hex
+                path.touch()
+                return path
+        raise OSError(errno.EAGAIN, "its scratch folder is taken away again and again", str(self.folder))
 
     def _scratch_folder(self) -> Path:
         return self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}" / self._own
