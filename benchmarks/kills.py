@@ -259,7 +259,7 @@ def rounds(place: Place, kills: int, tally: Counter[str]) -> list[str]:
             place.wait_for_the_moment(process)
             alive = place.kill(process)
             left = place.clean() if place.kind != "core" else []
-            tally[f"{place.kind}: left alive by the kill"] += bool(left)
+            wrong += [f"{place.kind}: process {pid} outlived the kill by half a minute" for pid in left]
             done += alive
             records = place.records()
             item = list(place.destination.glob("*.stac-item.json")) if place.destination.exists() else []
