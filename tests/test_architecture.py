@@ -14,7 +14,7 @@ CORE = ROOT / "src" / "clearyear"
 LAYERS = [
     {"", "errors", "redact", "settings", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
-    {"plan", "memory", "job", "gdal", "tiff", "scenes"},
+    {"plan", "memory", "job", "gdal", "tiff", "verify", "scenes"},
     {"cog", "direct", "read", "demo"},
     {"window", "completeness"},
     {"pictures", "mosaic", "report", "report_text", "stac", "warm"},

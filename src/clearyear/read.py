@@ -21,8 +21,9 @@ from clearyear.grid import Grid, Window
 from clearyear.redact import redact
 from clearyear.scenes.scene import Scene
 from clearyear.settings import Settings
-from clearyear.stores import split_uri, stat_uri
+from clearyear.stores import is_remote, split_uri, stat_uri
 from clearyear.tiff import Unsupported
+from clearyear.verify import check_blocks
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class GdalSource:
         """See Source."""
         with borrow_raster(self.uri, self.version) as dataset:
             dataset.read(window=rasterio_window(piece), out=out)
+            if not is_remote(self.uri):
+                check_blocks(dataset, split_uri(self.uri)[2], piece)
 
 
 @lru_cache(maxsize=8192)
