@@ -1,6 +1,9 @@
 """Several runs at once: of one plan, they all end well with the same bytes; of two, the second is refused."""
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +82,36 @@ def test_two_runs_of_one_plan_in_one_process(scenes: Path, tmp_path: Path) -> No
     apart = all_at_once(lambda: run(other), lambda: run(prepare(job("alone"))))
     together = all_at_once(lambda: run(plan), lambda: run(plan))
     assert [report.status for report in (*apart, *together)] == ["complete"] * 4, (apart, together)
+    assert rasters(tmp_path / "both") == rasters(tmp_path / "alone")
+    assert not list((tmp_path / "both").rglob(".clearyear-tmp"))
+
+
+CODE = """
+import sys
+from clearyear.prepare import prepare
+from clearyear.job import Job
+from test_together import run
+sys.stdin.readline()
+print(run(prepare(Job(scenes=sys.argv[1], period="2023", out=sys.argv[2], tile_size=16))).status)
+"""
+
+
+def test_three_processes_run_one_plan(scenes: Path, tmp_path: Path) -> None:
+    """Started at the same moment; nothing is torn, and nothing is left."""
+    out = [str(scenes), str(tmp_path / "both")]
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", CODE, *out], env={**os.environ, "PYTHONPATH": path}, text=True, **pipes)
+        for _ in range(3)
+    ]
+    for each in runs:
+        each.stdin.write("go\n")  # type: ignore[union-attr]
+        each.stdin.flush()  # type: ignore[union-attr]
+    said = [each.communicate(timeout=300) for each in runs]
+    assert [stdout for stdout, _ in said] == ["complete\n"] * 3, said
+    alone = prepare(Job(scenes=str(scenes), period="2023", out=str(tmp_path / "alone"), tile_size=16))
+    assert run(alone).status == "complete"
     assert rasters(tmp_path / "both") == rasters(tmp_path / "alone")
     assert not list((tmp_path / "both").rglob(".clearyear-tmp"))
 

@@ -5,6 +5,7 @@ uncompressed, horizontal predictor or none. Whatever else a header says is `Unsu
 Source of the layout: TIFF 6.0, Adobe's DEFLATE note, the BigTIFF and GDAL ZSTD registrations.
 """
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -175,7 +176,8 @@ def _blocks(tags: dict[int, Any], shape: tuple[int, int, int]) -> tuple[NDArray[
 def _nodata(text: Any) -> float | None:
     if text is None:
         return None
-    try:
-        return float(text.tobytes().split(b"\0")[0])
-    except ValueError as error:
-        raise Unsupported("a nodata tag that is no number") from error
+    said = text.tobytes().split(b"\0")[0].decode("latin-1").strip()
+    # Python takes «1_0» for ten, GDAL for one: only what both read alike.
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf", said):
+        raise Unsupported("a nodata tag that is no number")
+    return float(said)
