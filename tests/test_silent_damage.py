@@ -1,5 +1,6 @@
 """Damage that leaves a file readable: noticed wherever the file holds a checksum, by both readers."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,22 @@ def test_a_damaged_deflate_block_is_a_failed_read(
     said = read_all(path)
     assert isinstance(said, str), "the damage was not noticed"
     assert said
+
+
+def test_a_block_that_unpacks_to_gigabytes_is_given_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDAL takes what it needs of it, and is content; the direct reader is not."""
+    monkeypatch.setenv("CLEARYEAR_READER", "gdal")
+    path = write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), np.int16), nodata=None)
+    data = bytearray(path.read_bytes())
+    with rasterio.open(path) as dataset:
+        start, size = (int(dataset.get_tag_item(f"BLOCK_{x}_0_0", "TIFF", bidx=1)) for x in ("OFFSET", "SIZE"))
+    bomb = zlib.compress(bytes(1 << 26), 9)
+    place = data.index(start.to_bytes(4, "little"))
+    data[place : place + 4] = len(data).to_bytes(4, "little")
+    place = data.index(size.to_bytes(4, "little"))
+    data[place : place + 4] = len(bomb).to_bytes(4, "little")
+    path.write_bytes(data + bomb)
+    assert read_all(path) == "block 0,0 decodes to more bytes than its header says"
 
 
 def test_blocks_never_written_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

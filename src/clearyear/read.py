@@ -8,17 +8,16 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Annotated, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from clearyear.cog import rasterio_window
 from clearyear.errors import ReadError
 from clearyear.gdal import borrow_raster
 from clearyear.grid import Grid, Window
-from clearyear.redact import redact
 from clearyear.scenes.scene import Scene
 from clearyear.settings import Settings
 from clearyear.stores import is_remote, split_uri, stat_uri
@@ -27,9 +26,6 @@ from clearyear.verify import check_blocks
 
 log = logging.getLogger(__name__)
 
-Redacted = Annotated[str, AfterValidator(redact)]
-"""Text that others will read."""
-
 
 class FailedRead(BaseModel):
     """One scene that could not be read in one window."""
@@ -37,8 +33,8 @@ class FailedRead(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     scene: str
-    uri: Redacted
-    cause: Redacted
+    uri: str
+    cause: str
     transient: bool = False
 
 

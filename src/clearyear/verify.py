@@ -9,6 +9,7 @@ import os
 import zlib
 from typing import Any
 
+import numpy as np
 from rasterio.enums import Compression, Interleaving
 from rasterio.io import DatasetReader
 
@@ -51,11 +52,17 @@ def _check_block(dataset: DatasetReader, descriptor: int, place: tuple[int, int,
     if offset is None or size is None:
         return  # never written
     data = os.pread(descriptor, int(size), int(offset))
+    height, width = dataset.block_shapes[0]
+    samples = 1 if dataset.interleaving == Interleaving.band else dataset.count
+    room = height * width * samples * np.dtype(dataset.dtypes[0]).itemsize
     stream: Any = zlib.decompressobj()
     try:
         while not stream.eof:
-            unpacked = stream.decompress(data, _STEP)  # step by step: a small block may claim gigabytes
+            unpacked = stream.decompress(data, _STEP)  # step by step: a small block may unpack to gigabytes
             data = stream.unconsumed_tail
+            room -= len(unpacked)
+            if room < 0:
+                raise ReadError(f"block {row},{col} decodes to more bytes than its header says")
             if not unpacked and not data and not stream.eof:
                 raise ReadError(f"block {row},{col} is cut off: its {size} bytes have no end")
     except zlib.error as error:

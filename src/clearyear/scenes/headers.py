@@ -1,5 +1,6 @@
 """The headers of all scenes: one grid, one band count and dtype for all, or a refusal that names who differs."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from clearyear.grid import Grid
 from clearyear.scenes.scene import Scene
 
 _THREADS = 16
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between tries: of a hundred scenes one connection in ten may break, and a run must still begin."""
 _SHOWN = 5
 _MOST_BANDS = 512
 """Hyperspectral scenes have 200 to 400; GDAL takes minutes over a header that claims 65,535."""
@@ -125,10 +128,15 @@ def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header
 
 
 def _try_header(uri: str) -> Header | ReadError:
-    try:
-        return read_header(uri)
-    except ReadError as error:
-        return error
+    """The header, or why there is none; GDAL itself does not try again after a connection that broke off."""
+    for pause in (*_PAUSES, None):
+        try:
+            return read_header(uri)
+        except ReadError as error:
+            if pause is None or not error.transient:
+                return error
+        time.sleep(pause)
+    raise AssertionError("the last try returns")
 
 
 def _key(header: Header) -> str:
