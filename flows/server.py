@@ -1,11 +1,23 @@
 """Prefect's own server for the length of one command."""
 
+import atexit
+import secrets
 import signal
+import subprocess
+from contextlib import ExitStack
 from contextvars import copy_context
 from threading import Thread
 
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_AUTH_STRING,
+    temporary_settings,
+)
+
+_locked = ExitStack()
+"""Holds the settings of this process's server until its end."""
 
 
 def start_server() -> None:
@@ -16,13 +28,20 @@ def start_server() -> None:
     """
     if PREFECT_API_URL.value():
         return
+    if PREFECT_SERVER_API_AUTH_STRING.value() is None:
+        # Whoever may run code by a server's API may do so as its owner, and on a shared machine others hear its port.
+        word = f"clearyear:{secrets.token_urlsafe(24)}"
+        both = {PREFECT_SERVER_API_AUTH_STRING: word, PREFECT_API_AUTH_STRING: word}
+        _locked.enter_context(temporary_settings(both))
     problems: list[Exception] = []
 
     def start() -> None:
         # A process inherits the signals its parent's thread has blocked; the main thread's stay as they are.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            SubprocessASGIServer().start()
+            server = SubprocessASGIServer()
+            server.start()
+            _end_with_us(server.server_process)
         except Exception as error:  # noqa: BLE001  raised again below, in the thread that asked
             problems.append(error)
 
@@ -31,3 +50,18 @@ def start_server() -> None:
     thread.join()
     if problems:
         raise problems[0]
+
+
+def _end_with_us(server: "subprocess.Popen[bytes] | None") -> None:
+    """Have the server end even if this process is killed and cannot end it: a shell waits for our end of a pipe."""
+    if server is None or server.poll() is not None:
+        return
+    script = f"read -r _; kill {server.pid}; sleep 10; kill -9 {server.pid}"
+    watcher = subprocess.Popen(  # noqa: S603  a number of ours is all that goes in
+        ["/bin/sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is not for it
+    )
+    atexit.register(watcher.kill)  # at an orderly end Prefect stops its server itself

@@ -1,8 +1,10 @@
 """What Prefect writes into an operator's log and we take out again, because it hides the line that matters."""
 
 import logging
+import traceback
 
 from clearyear.errors import ClearyearError
+from clearyear.redact import redact
 
 
 class OperatorLog(logging.Filter):
@@ -12,10 +14,18 @@ class OperatorLog(logging.Filter):
       enough. GDAL gives up a read that stalls (see clearyear.gdal), so the next moment to strike always comes.
     - Tracebacks of our own errors, twice a run: they say in words what was found and what to do.
     - The engine's last error, which repeats how the run ended.
+
+    What passes has no secrets in it, at any level: this log goes to the server and is shown to all who may see a run.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
+        passes = self._is_wanted(record)
+        if passes:
+            _redact(record)
+        return passes
+
+    def _is_wanted(self, record: logging.LogRecord) -> bool:
         if logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
             return True
         text = str(record.msg)
@@ -26,6 +36,13 @@ class OperatorLog(logging.Filter):
             return True
         record.exc_info = record.exc_text = None
         return not text.startswith("Engine execution exited")
+
+
+def _redact(record: logging.LogRecord) -> None:
+    """Take secrets out of what will be written, the traceback of whoever's error included."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    if record.exc_info and record.exc_info[0] is not None:
+        record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
 
 
 def _is_ours(error: BaseException | None) -> bool:

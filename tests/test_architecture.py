@@ -12,9 +12,22 @@ CORE = ROOT / "src" / "clearyear"
 
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"", "errors", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
+    {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
     {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
-    {"plan", "memory", "job", "gdal", "tiff", "tiffwrite", "blocks", "overviews", "layers", "parts", "scenes"},
+    {
+        "plan",
+        "memory",
+        "job",
+        "gdal",
+        "tiff",
+        "tiffwrite",
+        "verify",
+        "blocks",
+        "overviews",
+        "layers",
+        "parts",
+        "scenes",
+    },
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},

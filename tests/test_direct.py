@@ -58,6 +58,16 @@ def test_any_window_of_real_scenes(data: Path, x: int, y: int, width: int, heigh
         assert np.array_equal(direct_pixels(path, window, 3, "uint8"), gdal_pixels(path, window))
 
 
+@pytest.mark.parametrize("text", [b"1_0", b"0x10", b"1 0", b"ten", b"", "\u0661".encode()])
+def test_a_nodata_tag_that_python_reads_otherwise_than_gdal(tmp_path: Path, text: bytes) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((1, 16, 16), np.uint8), nodata=77)
+    path.write_bytes(path.read_bytes().replace(b"77\0", text.ljust(2, b"\0")[:3].ljust(3, b"\0")))
+    if path.read_bytes().count(b"77\0"):
+        raise AssertionError("the tag was not found")
+    with pytest.raises(Unsupported, match="a nodata tag that is no number"):
+        DirectSource.open(str(path))
+
+
 @pytest.mark.parametrize("nodata", [None, 0, 7])
 def test_a_block_never_written_holds_what_gdal_says(tmp_path: Path, nodata: int | None) -> None:
     pixels = np.full((1, 64, 64), nodata or 0, np.uint8)

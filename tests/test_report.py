@@ -246,7 +246,8 @@ def test_csv_holds_all_and_can_be_read_back() -> None:
 def test_csv_is_safe_to_open_in_a_spreadsheet(first: str) -> None:
     cause = f'{first}HYPERLINK("http://example.com","click"), a\nb'
     (row,) = csv.DictReader(io.StringIO(missing_csv(report_of({1: Status.MISSING}, cause=cause)), newline=""))
-    assert row["cause"] == f"'{cause}"
+    quoted = "'" if first.strip() else ""  # and no cell has lines or tabs
+    assert row["cause"] == quoted + cause.replace("\n", " ").replace(first, first if first.strip() else " ")
 
 
 # -- of a real run -------------------------------------------------------------------------------------------

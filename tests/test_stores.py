@@ -153,7 +153,8 @@ def test_killed_before_the_rename_nothing_half_written_shows(tmp_path: Path, cal
     assert code == -signal.SIGKILL
     assert [e.name for e in store.entries()] == (["tiles/t.tif"] if before else [])
     assert before is None or store.read("tiles/t.tif") == before
-    left = list((tmp_path / SCRATCH / f"{socket.gethostname()}-{pid}").iterdir())
+    mine = tmp_path / SCRATCH / f"{socket.gethostname()}-{pid}"
+    left = [path for path in mine.rglob("*") if path.is_file()]
     assert [path.stat().st_size for path in left] == [300_000]
     store.sweep()
     assert not (tmp_path / SCRATCH).exists()

@@ -181,10 +181,11 @@ def problems(path: str) -> list[str]:
     from rio_cogeo.cogeo import cog_validate
 
     try:
+        # Before rio-cogeo opens it by whatever driver claims it: a VRT reaches elsewhere and may run code.
+        with rasterio.open(path, driver=gdal.DRIVER) as dataset:
+            levels = len(dataset.overviews(1))
         _, errors, warnings = cog_validate(path, strict=True, quiet=True)
         found = [*errors, *warnings]
-        with rasterio.open(path) as dataset:
-            levels = len(dataset.overviews(1))
         tiled = [_read_level(path, {} if level < 0 else {"overview_level": level}) for level in range(-1, levels)]
         if all(tiled):
             # rio-cogeo takes a level as wide as one block for one of strips.
@@ -200,12 +201,12 @@ def _read_level(path: str, options: dict[str, int]) -> bool:
 
     def read(window: RasterioWindow) -> None:
         if not hasattr(own, "dataset"):
-            own.dataset = rasterio.open(path, sharing=False, **options)
+            own.dataset = rasterio.open(path, driver=gdal.DRIVER, sharing=False, **options)
             opened.append(own.dataset)
             own.buffer = np.empty((own.dataset.count, *own.dataset.block_shapes[0]), own.dataset.dtypes[0])
         own.dataset.read(window=window, out=own.buffer[:, : window.height, : window.width])
 
-    with rasterio.open(path, sharing=False, **options) as dataset:
+    with rasterio.open(path, driver=gdal.DRIVER, sharing=False, **options) as dataset:
         windows = [window for _, window in dataset.block_windows(1)]
         block_height, block_width = dataset.block_shapes[0]
     opened: list[Any] = []

@@ -94,7 +94,12 @@ def check_window(plan: Plan, window: Window, store: Store, *, size_of: _Look | N
         return WindowStatus(id=window.id, status=Status.STALE, cause=cause, result=result)
     for layer in plan.product.layers:
         file = result.layers.get(layer)
-        status, cause = _check_file(file, store, look) if file else (Status.MISSING, f"no {layer} layer was written")
+        if file is None:
+            status, cause = Status.MISSING, f"no {layer} layer was written"
+        elif file.name != plan.tile_name(window, layer):
+            status, cause = Status.INVALID, f"its record names {file.name!r} as its {layer}, another window's or none"
+        else:
+            status, cause = _check_file(file, store, look)
         if status is not Status.OK:
             return WindowStatus(id=window.id, status=status, cause=cause, result=result)
     status = Status.EMPTY if result.status == "empty" else Status.OK

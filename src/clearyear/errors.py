@@ -9,10 +9,13 @@
     └── IncompleteError       exit 3   windows are missing and the user did not allow that
 
 Each says what was found, what was wanted and what to do, in one paragraph, and carries the fields a program
-would ask for. ``transient`` is True where doing the same thing again may help.
+would ask for. Secrets that an address or a server's words may hold are taken out. ``transient`` is True
+where doing the same thing again may help.
 """
 
 from typing import Any
+
+from clearyear.redact import redact
 
 
 class ClearyearError(Exception):
@@ -41,11 +44,12 @@ class ClearyearError(Exception):
         scene: str | None = None,
         uri: str | None = None,
     ) -> None:
+        found, wanted, do = redact(found), redact(wanted), redact(do)
         # The positional arguments alone go to Exception, so that pickling restores the error and its __dict__.
         super().__init__(found, wanted, do)
         self.found, self.wanted, self.do = found, wanted, do
         self.transient = transient
-        self.window, self.scene, self.uri = window, scene, uri
+        self.window, self.scene, self.uri = window, scene, uri and redact(uri)
 
     def __str__(self) -> str:
         """One paragraph; empty parts are left out."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 from clearyear.errors import InputError
 
 _ID = re.compile(r"x(\d{5,})_y(\d{5,})")
+_MOST_WINDOWS = 1_000_000
+"""A continent at 10 m in windows of 1024 px has some 40,000."""
 
 
 class Window(BaseModel):
@@ -81,6 +83,22 @@ class Grid(BaseModel):
             width=min(tile_size, self.width - col),
             height=min(tile_size, self.height - row),
         )
+
+    def check_count(self, tile_size: int, scene: str) -> None:
+        """Refuse to lay out windows without end: a damaged or hostile header may claim 2³¹ × 2³¹ px.
+
+        Raises:
+            InputError: there would be more than a million.
+        """
+        count = -(-self.width // tile_size) * -(-self.height // tile_size)
+        if count > _MOST_WINDOWS:
+            raise InputError(
+                f"{scene} and all scenes like it claim {self.width:,} × {self.height:,} px, which is {count:,} windows "
+                f"of {tile_size} px",
+                f"at most {_MOST_WINDOWS:,}",
+                "take larger windows (tile_size), or see whether the scene's header is damaged",
+                scene=scene,
+            )
 
     def check_inside(self, window: Window) -> Window:
         """Any rectangle, as the course's payload gives it; returned as it came.

@@ -8,9 +8,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clearyear.errors import InputError
+from clearyear.plan import NAME
 from clearyear.settings import Bytes
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 
 Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
 
@@ -18,7 +19,7 @@ Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the fo
 class Job(BaseModel):
     """One composite: these scenes, that period, to there."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job")
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job", hide_input_in_errors=True)
 
     scenes: Text | Annotated[list[Text], Field(min_length=1)] = Field(
         title="Scenes",

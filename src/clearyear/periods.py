@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear.errors import InputError
 
@@ -37,7 +37,7 @@ class Period(BaseModel):
 
     start: datetime
     end: datetime
-    label: str
+    label: str = Field(pattern=r"^[0-9A-Za-z-]{1,64}$")
 
     def __contains__(self, moment: datetime) -> bool:
         """Whether ``moment`` (aware) lies in [start, end)."""

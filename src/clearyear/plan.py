@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,9 @@ from clearyear.periods import Period
 from clearyear.reducers import get_reducer
 from clearyear.scenes.scene import Scene
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What a product may be called: one file name's worth of plain characters."""
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -24,9 +27,10 @@ class Product(BaseModel):
 
     model_config = _FROZEN
 
-    name: str
+    # Both become parts of file names, and a plan is read from where others may write.
+    name: str = Field(pattern=NAME)
     reducer: str
-    layers: tuple[str, ...]
+    layers: tuple[Annotated[str, Field(pattern=r"^[a-z]+$")], ...]
     """``composite`` and the optional ones asked for."""
     n_bands: int
     dtype: str
@@ -49,7 +53,7 @@ class Plan(BaseModel):
     scenes: tuple[Scene, ...]
     """In acquisition order; a ``source`` layer's numbers are indices into this."""
     grid: Grid
-    tile_size: int
+    tile_size: int = Field(ge=1)
     max_failed_reads: int = 0
     min_completeness: float = 1.0
     created_by: str = f"clearyear {__version__}"

@@ -37,6 +37,7 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     reducer = get_reducer(job.reducer)
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
     product = _product(job, header)
+    header.grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,
         period=period,

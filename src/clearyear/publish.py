@@ -1,13 +1,20 @@
 """From finished windows to a published composite, and what is published of a plan."""
 
+import errno
 import hashlib
 import json
 import logging
+import os
+import shutil
 from collections.abc import Sequence
+
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
 from clearyear.cog import problems
 from clearyear.completeness import WindowStatus, check_plan
-from clearyear.errors import ClearyearError, StoreError
+from clearyear.errors import ClearyearError, InputError, StoreError
+from clearyear.gdal import words
 from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
 from clearyear.plan import Plan
@@ -20,6 +27,9 @@ from clearyear.window import LayerFile
 
 log = logging.getLogger(__name__)
 
+_LITTLE_ROOM = 1 << 20
+"""With less than that free, a write that failed did so for want of room."""
+
 
 def publish(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosaic:
     """Build the mosaic and put it, its checksums and its preview in place.
@@ -28,10 +38,26 @@ def publish(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosai
         ClearyearError, StoreError: nothing is published then.
     """
     store.remove(plan.item_name)
-    mosaic = build_mosaic(plan, store, statuses)
+    try:
+        mosaic = build_mosaic(plan, store, statuses)
+    except (OSError, RasterioError, CPLE_BaseError) as error:
+        raise _scratch_error(store, error) from error
     lines = [f"{file.sha256}  {file.name}\n" for file in mosaic.layers.values()]
     store.write(f"{plan.stem}.sha256", "".join(lines).encode())
     return mosaic
+
+
+def _scratch_error(store: Store, error: Exception) -> ClearyearError:
+    """Why the mosaic could not be put together: GDAL calls a full disk by many names, so the disk is asked itself."""
+    place = store.scratch()
+    full = shutil.disk_usage(place).free < _LITTLE_ROOM
+    reason = os.strerror(errno.ENOSPC) if full else words(error)
+    return InputError(
+        f"The mosaic cannot be put together in {place.parent}: {reason}",
+        "a place that can be written, with room for the uncompressed image and its COG",
+        "make room, or mend the disk; the windows are finished and kept, and the same command goes on from there",
+        uri=str(place),
+    )
 
 
 def conclude(
@@ -79,7 +105,9 @@ def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tup
         }
     except (ValueError, KeyError, TypeError):
         return None, f"{plan.item_name} cannot be read"
-    for file in files.values():
+    for layer, file in files.items():
+        if file.name != plan.mosaic_name(layer):
+            return None, f"{plan.item_name} names {file.name!r} as its {layer}, which is none of this plan's"
         try:
             if hashlib.sha256(store.read(file.name)).hexdigest() != file.sha256:
                 return None, f"the published {file.name} is damaged: its SHA-256 differs"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,9 +70,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str =
     return lines if len(rows) <= _SHOWN else [*lines, "", f"… and {len(rows) - _SHOWN:,} more {rest}."]
 
 
+_FORMULA = re.compile(r'(^|[;,"]) *(?=[=+@＝＋－＠-])')
+
+
 def _cell(text: str) -> str:
-    """A CSV cell that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    """A CSV cell of one line that a spreadsheet does not take for a formula.
+
+    Not at its start, and not after what some spreadsheets take for the end of a cell: a semicolon, where a comma is the
+    decimal sign. A quote before it makes it text. Source: OWASP, CSV injection.
+    """
+    return _FORMULA.sub(r"\g<0>'", re.sub(r"\s+", " ", text))
 
 
 def _md(value: object) -> str:

@@ -20,6 +20,7 @@ from clearyear.settings import current_settings
 from clearyear.stores import is_remote, shown, split_uri
 from clearyear.stores.remote import RemoteFile
 from clearyear.tiff import Unsupported
+from clearyear.verify import check_blocks
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class GdalSource:
         try:
             with borrow_raster(self.uri, self.version) as dataset:
                 dataset.read(window=_box(piece), out=out)
+                if not is_remote(self.uri):
+                    check_blocks(dataset, split_uri(self.uri)[2], piece)
         except ReadError as error:
             if error.transient:
                 _check_remote(self.uri, self.version)

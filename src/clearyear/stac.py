@@ -15,6 +15,7 @@ from clearyear import __version__
 from clearyear.layers import LAYER_NODATA
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
+from clearyear.redact import redact
 
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -60,7 +61,7 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
         item.add_asset(key, _extra_asset(key, name))
     for scene in plan.scenes:
         href = scene.identity["data"] if "://" in scene.uri else Path(scene.uri).as_uri()
-        item.add_link(pystac.Link("derived_from", href, media_type=pystac.MediaType.GEOTIFF, title=scene.id))
+        item.add_link(pystac.Link("derived_from", redact(href), media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 
 

@@ -5,6 +5,7 @@ uncompressed, horizontal predictor or none. Whatever else a header says is `Unsu
 Source of the layout: TIFF 6.0, Adobe's DEFLATE note, the BigTIFF and GDAL ZSTD registrations.
 """
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _HEADER_BYTES = 1 << 15
 _MOST_TAGS = 200
 _MOST_BLOCKS = 1 << 22
 _MOST_BLOCK_BYTES = 1 << 26
+_MOST_OFFSET = 1 << 62
+"""No file is larger; a BigTIFF may claim 2⁶⁴ − 1, which the system's own reads cannot take."""
 _NODATA_TAG = 42113
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 16: 8}
 """Bytes of a value, by TIFF type: BYTE, ASCII, SHORT, LONG, LONG8."""
@@ -80,6 +83,8 @@ def read_index(fetch: Fetch) -> TiffIndex:
         raise Unsupported("not a little-endian TIFF")
 
     def get(offset: int, size: int) -> bytes:
+        if offset > _MOST_OFFSET:
+            raise Unsupported(f"its header points to byte {offset:,}")
         data = head[offset : offset + size] if offset + size <= len(head) else bytes(fetch(offset, size))
         if len(data) < size:
             raise Unsupported("its header is cut off")
@@ -145,6 +150,8 @@ def _index(tags: dict[int, Any]) -> TiffIndex:
     )
     if index.block_bytes > _MOST_BLOCK_BYTES or int(counts.max()) > 2 * _MOST_BLOCK_BYTES:
         raise Unsupported(f"blocks of {index.block_bytes} bytes")
+    if int(offsets.max()) > _MOST_OFFSET:
+        raise Unsupported(f"a block at byte {int(offsets.max()):,}")
     return index
 
 
@@ -169,7 +176,8 @@ def _blocks(tags: dict[int, Any], shape: tuple[int, int, int]) -> tuple[NDArray[
 def _nodata(text: Any) -> float | None:
     if text is None:
         return None
-    try:
-        return float(text.tobytes().split(b"\0")[0])
-    except ValueError as error:
-        raise Unsupported("a nodata tag that is no number") from error
+    said = text.tobytes().split(b"\0")[0].decode("latin-1").strip()
+    # Python takes «1_0» for ten, GDAL for one: only what both read alike.
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf", said):
+        raise Unsupported("a nodata tag that is no number")
+    return float(said)

@@ -1,10 +1,14 @@
 """The headers of all scenes: one grid, one band count and dtype for all, or a refusal that names who differs."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
+from rasterio.io import DatasetReader
 
 from clearyear.errors import InputError, ReadError
 from clearyear.gdal import open_raster
@@ -13,7 +17,13 @@ from clearyear.scenes.scene import Scene
 from clearyear.stores import shown
 
 _THREADS = 16
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between tries: of a hundred scenes one connection in ten may break, and a run must still begin."""
 _SHOWN = 5
+_MOST_BANDS = 512
+"""Hyperspectral scenes have 200 to 400; GDAL takes minutes over a header that claims 65,535."""
+_MOST_BLOCK_BYTES = 1 << 28
+"""GDAL unpacks a block as a whole, in every thread: one that claims gigabytes would take the machine down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +59,10 @@ def read_header(uri: str) -> Header:
     """Open one scene and read no pixel.
 
     Raises:
-        ReadError: it is not there or is not a GeoTIFF.
+        ReadError: it is not there, is not a GeoTIFF, or claims what no scene has.
     """
     with open_raster(uri) as dataset:
+        _refuse_monsters(dataset, uri)
         transform = dataset.transform
         height, width = dataset.block_shapes[0]
         return Header(
@@ -67,6 +78,18 @@ def read_header(uri: str) -> Header:
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
         )
+
+
+def _refuse_monsters(dataset: DatasetReader, uri: str) -> None:
+    """A header is taken at its word by whoever reads by it; one that is damaged or hostile claims anything."""
+    if dataset.count > _MOST_BANDS:
+        raise ReadError(f"it claims {dataset.count:,} bands, at most {_MOST_BANDS} are read", uri=uri)
+    height, width = dataset.block_shapes[0]
+    dtype = dataset.dtypes[0].replace("complex_int16", "complex64")  # the one name NumPy does not know
+    samples = 1 if dataset.profile.get("interleave") == "band" else dataset.count
+    size = width * height * samples * np.dtype(dtype).itemsize
+    if size > _MOST_BLOCK_BYTES:
+        raise ReadError(f"its blocks are of {size / 1e6:,.0f} MB, at most 268 MB are read: tile it", uri=uri)
 
 
 def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header:
@@ -114,10 +137,15 @@ def _known_header(uri: str, version: str) -> Header:
 
 
 def _try_header(scene: Scene) -> Header | ReadError:
-    try:
-        return _known_header(scene.uri, scene.version)
-    except ReadError as error:
-        return error
+    """The header, or why there is none; GDAL itself does not try again after a connection that broke off."""
+    for pause in (*_PAUSES, None):
+        try:
+            return _known_header(scene.uri, scene.version)
+        except ReadError as error:
+            if pause is None or not error.transient:
+                return error
+        time.sleep(pause)
+    raise AssertionError("the last try returns")
 
 
 def _key(header: Header) -> str:

@@ -150,13 +150,13 @@ def _absolute(address: str, manifest: str) -> str:
     if not is_remote(manifest):
         return address if "://" in address or address.startswith("/") else split_uri(f"{folder}/{address}")[2]
     scheme, _, _ = split_uri(manifest)
-    if address.startswith(("/", "~")) or (
-        "://" in address and split_uri(address)[0] not in ("gs", "s3", "https", scheme)
-    ):
+    foreign = "://" in address and split_uri(address)[0] not in ("gs", "s3", "https", scheme)
+    climbs = "\\" in address or ".." in address.partition("?")[0].split("/")
+    if foreign or climbs or address.startswith(("/", "~")):
         raise InputError(
-            f"The manifest {shown(manifest)} names {shown(address)}, which lies on this machine",
-            "addresses that lie elsewhere, in a manifest that does",
-            "copy the manifest here if you trust it",
+            f"The manifest {shown(manifest)} names {shown(address)}, a file of this machine or out of its folder",
+            "whole addresses elsewhere, or names below the manifest's own folder",
+            "correct it, or copy the manifest here if you trust it",
             uri=shown(manifest),
         )
     return address if "://" in address else f"{folder}/{address}"

@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from clearyear.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -21,8 +23,24 @@ class Entry:
     """Changes when the content does: a GCS generation, an ETag, or mtime and size of a local file."""
 
 
+def inside(name: str) -> str:
+    """A name as it came, if it lies below a store's root.
+
+    Names come from plans, records and items, which lie where others may write.
+
+    Raises:
+        InputError: it is absolute, climbs out, or holds what no name may.
+    """
+    parts = name.split("/")
+    if name.startswith(("/", "~")) or ".." in parts or "\\" in name or any(ord(c) < 32 for c in name):
+        raise InputError(
+            f"The name {name!r} leads out of its folder", "a name below the destination", "see who wrote it there"
+        )
+    return name
+
+
 class Store(Protocol):
-    """What the rest of clearyear needs from a folder or a bucket. Names are relative to ``root``."""
+    """What the rest of clearyear needs from a folder or a bucket. Names are relative to ``root``, and below it."""
 
     root: str
 

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from clearyear.errors import InputError, StoreError
 from clearyear.settings import Settings
-from clearyear.stores.base import Entry, scratch_folder
+from clearyear.stores.base import Entry, inside, scratch_folder
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -34,7 +34,7 @@ class GcsStore:
     def stat(self, name: str) -> Entry | None:
         """See Store."""
         with self._errors("read", name):
-            blob = _gcs_client().bucket(self.bucket).get_blob(self.prefix + name)
+            blob = _gcs_client().bucket(self.bucket).get_blob(self.prefix + inside(name))
             return self._entry(blob) if blob else None
 
     def read(self, name: str) -> bytes:
@@ -81,15 +81,15 @@ class GcsStore:
             except PreconditionFailed:
                 # Either another run of the same plan wrote the same bytes, or our own first attempt went through
                 # and only its answer was lost.
-                there = _gcs_client().bucket(self.bucket).get_blob(self.prefix + name)
+                there = _gcs_client().bucket(self.bucket).get_blob(self.prefix + inside(name))
                 if there is None or there.crc32c != _crc32c(source):
                     raise
 
     def _blob(self, name: str) -> "Blob":
-        return _gcs_client().bucket(self.bucket).blob(self.prefix + name)
+        return _gcs_client().bucket(self.bucket).blob(self.prefix + inside(name))
 
     def _generation(self, name: str) -> int:
-        blob = _gcs_client().bucket(self.bucket).get_blob(self.prefix + name)
+        blob = _gcs_client().bucket(self.bucket).get_blob(self.prefix + inside(name))
         return int(blob.generation) if blob else 0
 
     def _entry(self, blob: "Blob") -> Entry:

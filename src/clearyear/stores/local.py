@@ -4,14 +4,16 @@ import errno
 import os
 import shutil
 import socket
+import stat
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from clearyear.errors import ClearyearError, InputError, StoreError
-from clearyear.stores.base import Entry
+from clearyear.stores.base import Entry, inside
 
 _TRANSIENT_ERRNO = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENETUNREACH}
 _SCRATCH = ".clearyear-tmp"
@@ -50,14 +52,21 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = str(folder)
+        self._own = uuid.uuid4().hex[:12]
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """See Store."""
-        base = self.folder / prefix
+        base = self.folder / inside(prefix)
         if prefix and not base.exists():
             return []  # as in a bucket, where there are no folders
         found = []
+        seen: set[tuple[int, int]] = set()
         for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
+            # A link to a folder above would be followed for ever: two of them make 2⁴⁰ paths.
+            if (place := _identity(directory)) in seen:
+                folders.clear()
+                continue
+            seen.add(place)
             folders[:] = sorted(f for f in folders if f != _SCRATCH)
             # Names as text: with paths, listing tens of thousands of tiles costs more than asking the disk for them.
             below = Path(directory).relative_to(self.folder).as_posix()
@@ -67,18 +76,18 @@ class LocalStore:
 
     def stat(self, name: str) -> Entry | None:
         """See Store."""
-        path = self.folder / name
+        path = self.folder / inside(name)
         return self._entry(path.relative_to(self.folder).as_posix(), str(path))
 
     def read(self, name: str) -> bytes:
         """See Store."""
         with self._errors("read", name):
-            return (self.folder / name).read_bytes()
+            return (self.folder / inside(name)).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
         """See Store."""
         with self._errors("write", name):
-            temporary = self.scratch() / uuid.uuid4().hex
+            temporary = self._temporary()
             try:
                 with temporary.open("wb") as file:
                     file.write(data)
@@ -103,17 +112,23 @@ class LocalStore:
     def remove(self, name: str) -> None:
         """See Store."""
         with self._errors("remove", name):
-            (self.folder / name).unlink(missing_ok=True)
+            (self.folder / inside(name)).unlink(missing_ok=True)
 
     def uri(self, name: str) -> str:
         """See Store."""
         return str(self.folder / name)
 
     def scratch(self) -> Path:
-        """See Store; a folder of this process's own, so that a sweep can tell whose it is."""
-        folder = self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}"
+        """See Store.
+
+        A folder of this store's own, since two runs in one process choose the same names; in one of the process's, so
+        that a sweep can tell whose it is. It goes with the store.
+        """
+        folder = self._scratch_folder()
         with self._errors("write", _SCRATCH):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                _make(folder)
+                weakref.finalize(self, _remove_empty, folder)
         return folder
 
     def sweep(self) -> None:
@@ -125,12 +140,24 @@ class LocalStore:
             if host == socket.gethostname() and pid.isdecimal() and not _is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
         # What is left empty goes; what another thread or process still uses does not.
-        for folder in (base / f"{socket.gethostname()}-{os.getpid()}", base):
-            with suppress(OSError):
-                folder.rmdir()
+        mine = base / f"{socket.gethostname()}-{os.getpid()}"
+        for folder in (*(mine.iterdir() if mine.is_dir() else ()), mine / self._own):
+            _remove_empty(folder)
+
+    def _temporary(self) -> Path:
+        """A new empty file; another run's sweep may take the folder away before there is something in it."""
+        for _ in range(20):
+            with suppress(FileNotFoundError):
+                path = self.scratch() / uuid.uuid4().hex
+                path.touch()
+                return path
+        raise OSError(errno.EAGAIN, "its scratch folder is taken away again and again", str(self.folder))
+
+    def _scratch_folder(self) -> Path:
+        return self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}" / self._own
 
     def _publish(self, temporary: Path, name: str) -> None:
-        target = self.folder / name
+        target = self.folder / inside(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)
 
@@ -142,6 +169,8 @@ class LocalStore:
             return None
         except OSError as error:
             raise _os_error("read", path, error) from error
+        if not stat.S_ISREG(info.st_mode):
+            return None  # opening a pipe waits for ever, and /dev/zero has no end
         return Entry(name=name, uri=path, size=info.st_size, version=_version(info))
 
     @staticmethod
@@ -171,6 +200,30 @@ def _os_error(verb: str, uri: str, error: OSError) -> ClearyearError:
         "mend the path, its permissions or the disk; what is finished is kept",
         uri=uri,
     )
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and its parents, though another process may just be removing an empty parent."""
+    for _ in range(20):
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a store's scratch folder, the process's and the destination's, as far as nobody uses them."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        with suppress(OSError):
+            place.rmdir()
+
+
+def _identity(directory: str) -> tuple[int, int]:
+    try:
+        info = Path(directory).stat()
+    except OSError as error:
+        raise _os_error("list", directory, error) from error
+    return info.st_dev, info.st_ino
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,0 +1,172 @@
+"""The same job in several ways and Pythons: python benchmarks/determinism.py [--python PATH …]
+
+12 made-up scenes of 512 × 512 px, both reducers, all layers, run in a process of its own for each way: other numbers of
+windows at once and of threads a window, windows in another order, one processor only, interrupted in the middle. Within
+one environment every tile, layer, mosaic and picture must have the same bytes, and every report and record say the same
+but for times. Each --python is the interpreter of another environment with requirements/run.lock installed: there the
+pixels must be the same, and it is listed which files' bytes are. Exit code 1 if any of that does not hold.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMES = {"figures", "created", "updated", "seconds"}
+"""Keys of JSON documents that may differ between equal runs."""
+WAYS: dict[str, list[str]] = {
+    "one window at a time, one thread": [],
+    "all of the below together": ["--workers", "4", "--threads", "3", "--reverse", "--one-processor", "--stop"],
+    "again": [],
+    "four windows at once": ["--workers", "4"],
+    "three threads a window": ["--threads", "3"],
+    "windows in reverse": ["--reverse"],
+    "one processor": ["--one-processor"],
+    "stopped halfway, gone on": ["--stop"],
+}
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One way, in this process; what it left."""
+    if arguments.one_processor:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    from concurrent.futures import ThreadPoolExecutor
+
+    from clearyear.completeness import check_plan
+    from clearyear.job import Job
+    from clearyear.prepare import prepare
+    from clearyear.publish import conclude, publish
+    from clearyear.stores import open_store
+    from clearyear.window import compute_window
+
+    for reducer, layers in (("luminance-median", ["count", "source"]), ("band-median", ["count"])):
+        values = {"scenes": arguments.scenes, "period": "2023", "out": arguments.out, "tile_size": 128}
+        plan = prepare(Job.model_validate({**values, "reducer": reducer, "layers": layers}))
+        store = open_store(plan.destination)
+        windows = list(plan.windows)[:: -1 if arguments.reverse else 1]
+        for part in (windows[: len(windows) // 2], windows) if arguments.stop else (windows,):
+            pending = {s.id for s in check_plan(plan, store) if not s.is_done}
+            with ThreadPoolExecutor(arguments.workers) as pool:
+                list(
+                    pool.map(
+                        lambda w: compute_window(plan, w, store, threads=arguments.threads),  # noqa: B023
+                        [w for w in part if w.id in pending],
+                    )
+                )
+        statuses = check_plan(plan, store)
+        conclude(plan, store, statuses, publish(plan, store, statuses))
+    return left_in(Path(arguments.out))
+
+
+def left_in(out: Path) -> dict[str, Any]:
+    """Name → digest of the bytes, of the pixels where there are some, and of what a document says but for times."""
+    import numpy as np
+    import rasterio
+
+    found: dict[str, Any] = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        entry = {"bytes": hashlib.sha256(data).hexdigest()}
+        if path.suffix == ".tif":
+            with rasterio.open(path) as dataset:
+                shapes = [(dataset.count, dataset.height // f, dataset.width // f) for f in dataset.overviews(1)]
+                levels = [dataset.read(), dataset.dataset_mask(), *(dataset.read(out_shape=s) for s in shapes)]
+                entry["pixels"] = hashlib.sha256(
+                    b"".join(np.ascontiguousarray(x).tobytes() for x in levels)
+                ).hexdigest()
+        elif path.suffix == ".json":
+            entry["says"] = json.dumps(strip(json.loads(data)), sort_keys=True).replace(str(out), "OUT")
+        elif path.name == "report.md":
+            lines = [x for x in data.decode().splitlines() if not x.startswith(("| window seconds", "| made"))]
+            entry["says"] = "\n".join(lines).replace(str(out), "OUT")
+        found[path.relative_to(out).as_posix()] = entry
+    return found
+
+
+def strip(document: Any) -> Any:
+    """A JSON document without the keys that tell times."""
+    if isinstance(document, dict):
+        return {key: strip(value) for key, value in document.items() if key not in TIMES}
+    return [strip(value) for value in document] if isinstance(document, list) else document
+
+
+def way(python: str, folder: Path, name: str, options: list[str]) -> dict[str, Any]:
+    """Run one way in an environment; what it left."""
+    out = folder / hashlib.sha256(f"{python} {name}".encode()).hexdigest()[:8]
+    command = [python, __file__, "--scenes", str(folder / "scenes"), "--out", str(out), *options]
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLEARYEAR_")} | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} in {python} failed:\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def compare(first: dict[str, Any], second: dict[str, Any], kind: str) -> list[str]:
+    """Names whose ``kind`` differs, or that only one has."""
+    return sorted(
+        name
+        for name in first.keys() | second.keys()
+        if (first.get(name) or {}).get(kind) != (second.get(name) or {}).get(kind)
+    )
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """What must not differ within one environment, and does."""
+    wrong = [name for name in compare(first, second, "bytes") if not name.endswith((".json", "report.md"))]
+    return wrong + compare(first, second, "says") + compare(first, second, "pixels")
+
+
+def main() -> int:
+    """Run all ways here, then one in each other environment; print what is the same."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", action="append", default=[])
+    parser.add_argument("--ways", type=int, default=len(WAYS), help="only the first so many")
+    for name in ("--scenes", "--out"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in ("--workers", "--threads"):
+        parser.add_argument(name, type=int, default=1, help=argparse.SUPPRESS)
+    for name in ("--reverse", "--one-processor", "--stop"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.out:
+        print(json.dumps(run(arguments)))
+        return 0
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="clearyear-same-") as name:
+        folder = Path(name)
+        code = (
+            f"from clearyear.demo import make_scenes; make_scenes(Path({str(folder / 'scenes')!r}), count=12, size=512)"
+        )
+        subprocess.run([sys.executable, "-c", f"from pathlib import Path; {code}"], check=True)
+        here: dict[str, Any] = {}
+        for title, options in list(WAYS.items())[: arguments.ways]:
+            found = way(sys.executable, folder, title, options)
+            here = here or found
+            differ = differences(here, found)
+            wrong += bool(differ)
+            print(f"{title:34} {len(found)} files: {'all the same' if not differ else f'differ: {differ[:5]}'}")
+        for python in arguments.python:
+            found = way(python, folder, "elsewhere", [])
+            code = "import platform, rasterio; print(platform.python_version(), 'GDAL', rasterio.__gdal_version__)"
+            title = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+            pixels = compare(here, found, "pixels")
+            rasters = [name for name in found if name.endswith(".tif")]
+            same = len(rasters) - len(set(compare(here, found, "bytes")) & set(rasters))
+            says = compare(here, found, "says")
+            wrong += bool(pixels)
+            verdict = f"differ: {pixels[:5]}" if pixels else "all the same"
+            print(f"{title:34} pixels: {verdict}; bytes: {same} of {len(rasters)} rasters the same; ", end="")
+            print(f"documents that differ: {says or 'none'}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

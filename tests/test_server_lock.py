@@ -1,0 +1,91 @@
+"""The server a command starts for itself hears nobody but that command."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CODE = """
+import json, httpx
+from clearyear import console
+console.set_up(debug=False)
+from flows.server import start_server
+start_server()
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_AUTH_STRING
+
+@flow
+def hello():
+    return 5
+
+url = SubprocessASGIServer().api_url
+value = hello()
+with get_client(sync_client=True) as client:
+    runs = len(client.read_flow_runs())
+word = PREFECT_API_AUTH_STRING.value()
+answers = {}
+with httpx.Client(trust_env=False) as stranger:
+    for path, headers in (("flow_runs/filter", {}), ("flow_runs/filter", {"Authorization": "Basic YTpi"})):
+        answers[f"{path} {headers}"] = stranger.post(f"{url}/{path}", json={}, headers=headers).status_code
+    health = stranger.get(f"{url}/health").status_code
+print(json.dumps({"value": value, "runs": runs, "answers": answers, "health": health, "url": url, "word": word}))
+"""
+
+
+@pytest.mark.e2e
+def test_strangers_are_not_heard(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["value"], said["runs"], said["health"]) == (5, 1, 200)
+    assert set(said["answers"].values()) == {401}, said
+    assert said["url"].startswith("http://127.0.0.1:")
+    assert len(said["word"]) > 30
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or said["word"].encode() not in path.read_bytes(), path
+
+
+KILLED = """
+import os, signal
+from clearyear import console
+console.set_up(debug=False)
+from flows.server import start_server
+start_server()
+from prefect.server.api.server import SubprocessASGIServer
+print(SubprocessASGIServer().server_process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.e2e
+def test_the_server_does_not_outlive_a_command_that_is_killed(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], env=environment, stdout=subprocess.PIPE, text=True, timeout=300, cwd=tmp_path
+    )
+    server = int(done.stdout)
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("there is no /proc to look in")
+    end = time.monotonic() + 60
+    while lives(server) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not lives(server)
+
+
+def lives(pid: int) -> bool:
+    """Whether that process is there and runs; one that has ended and that nobody has asked about has no command."""
+    try:
+        return b"uvicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
