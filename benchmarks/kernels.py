@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from common import peer, spread
 
-SAMPLES = {216: (216, 256, 256), 12: (12, 512, 1024)}
+SAMPLES = {216: (216, 512, 256), 12: (12, 512, 1024)}
 """Depth: scenes, height, width."""
 EPS = 0.1
 
