@@ -124,6 +124,7 @@ def test_the_job_is_gone_when_its_run_has_ended(cloud: Cloud, finished: str) -> 
     until(lambda: not cloud.run.region.jobs, "the worker leaves the job behind")
 
 
+@pytest.mark.slow
 def test_a_lost_machine_is_told_of_and_repaired(cloud: Cloud, finished: str, local: dict[str, bytes]) -> None:
     """Some windows are there, the next hangs, and the machine is lost: nothing of the container can say so."""
     cloud.bucket.fail("POST /upload/", status=None, times=12)  # harmless; then comes the next in line
@@ -151,6 +152,7 @@ def test_a_lost_machine_is_told_of_and_repaired(cloud: Cloud, finished: str, loc
     assert_same(pixels(cloud, "lost"), local)
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_leaves_no_job(cloud: Cloud, scenes: list[Path]) -> None:
     # Slow, but never stuck: a request that hangs would hold the process for as long as its client waits.
     cloud.bucket.fail(r"GET .*/cancelled/.*\.tif$", status=None, delay=5, times=1000)
@@ -165,6 +167,7 @@ def test_a_cancelled_run_leaves_no_job(cloud: Cloud, scenes: list[Path]) -> None
     cloud.bucket.mend()
 
 
+@pytest.mark.slow
 def test_a_job_that_may_not_be_made_is_crashed_and_told_of(cloud: Cloud, scenes: list[Path]) -> None:
     cloud.run.fail(r"POST .*/jobs$", 403)
     run = ask(cloud, "refused")
@@ -196,6 +199,7 @@ def test_annual_is_scheduled_in_its_pool(cloud: Cloud) -> None:
     assert annual["parameters"]["job"]["scenes"] == DEPLOY["CLEARYEAR_SCENES"]
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_size_that_its_plan_asks_for(cloud: Cloud, scenes: list[Path]) -> None:
     size = cloud.prefect.command(
         "python", str(FILES / "size.py"), "--scenes", str(scenes[0].parent), "--out", "gs://b/o", "--period", "2021"

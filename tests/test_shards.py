@@ -167,6 +167,7 @@ def test_a_killed_shard_is_noticed_and_only_what_it_left_is_sent_again(
     assert written(folder) == written(tmp_path / "alone" / PERIOD)
 
 
+@pytest.mark.slow
 def test_a_run_whose_parent_was_killed_goes_on_with_the_shards_it_has(
     prefect: Prefect, many: Path, tmp_path: Path, begin: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
@@ -183,6 +184,7 @@ def test_a_run_whose_parent_was_killed_goes_on_with_the_shards_it_has(
     assert shard["state_name"] == "Completed"
 
 
+@pytest.mark.slow
 def test_a_pool_without_a_worker_fails_in_the_end_and_names_the_windows(
     prefect: Prefect, scenes: Path, tmp_path: Path, nobody: str
 ) -> None:
@@ -198,6 +200,7 @@ def test_a_pool_without_a_worker_fails_in_the_end_and_names_the_windows(
     assert [run["state_name"] for run in runs] == ["Cancelled", "Cancelled"]
 
 
+@pytest.mark.slow
 def test_cancelling_the_run_cancels_its_shards(prefect: Prefect, many: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out" / PERIOD
     job = {"scenes": str(many), "period": "2023", "out": str(tmp_path / "out"), "layers": ["count", "source"]}
@@ -211,6 +214,7 @@ def test_cancelling_the_run_cancels_its_shards(prefect: Prefect, many: Path, tmp
     assert len(mtimes(folder)) < 400
 
 
+@pytest.mark.slow
 def test_ctrl_c_cancels_the_shards(
     prefect: Prefect, scenes: Path, tmp_path: Path, nobody: str, begin: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
