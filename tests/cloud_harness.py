@@ -24,6 +24,7 @@ PASSWORD = "admin:not-to-be-seen"
 RUNNER = "clearyear-runner@loopback-project.iam.gserviceaccount.com"
 REGION = "europe-west1"
 BUCKET = "clearyear"
+SAME_BYTES = (".tif", ".jpg")
 DEPLOY = {
     "CLEARYEAR_IMAGE": "europe-west1-docker.pkg.dev/loopback-project/clearyear/clearyear:test",
     "CLEARYEAR_RUNNER": RUNNER,
@@ -66,6 +67,33 @@ class Cloud:
         objects = self.bucket._store.objects(BUCKET)
         return {k.removeprefix(f"{prefix}/"): o.generation for k, o in objects.items() if k.startswith(f"{prefix}/")}
 
+    def ask(self, job: dict[str, Any], *flags: str) -> str:
+        """`prefect deployment run` of a composite, as a user types it; the id of the run."""
+        name = "median-composite/on-demand-cloud-run"
+        parameter = f"job={json.dumps(job)}"
+        done = self.prefect.command("prefect", "deployment", "run", name, "-p", parameter, *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.split("UUID: ")[1].split()[0]
+
+    def pixels(self, prefix: str) -> dict[str, bytes]:
+        """Tiles, layers, mosaic and preview below a prefix, which follow from the scenes alone."""
+        return {name: data for name, data in self.objects(prefix).items() if name.endswith(SAME_BYTES)}
+
+    def windows(self, prefix: str) -> set[str]:
+        """Windows with a record, which is written last, by their tiles' names."""
+        names = self.objects(f"{prefix}/tiles")
+        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+    def local(self, job: dict[str, Any], folder: Path) -> dict[str, bytes]:
+        """What `clearyear run` makes on this machine of the scenes in the bucket: name → data."""
+        values = {key: ",".join(v) if isinstance(v, list) else v for key, v in job.items()}
+        flags = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
+        done = self.prefect.command("clearyear", "run", f"--out={folder}", *flags)
+        assert done.returncode == 0, done.stderr
+        [plan] = folder.rglob("plan.json")
+        paths = [path for path in plan.parent.rglob("*") if path.name.endswith(SAME_BYTES)]
+        return {str(path.relative_to(plan.parent)): path.read_bytes() for path in paths}
+
     def told(self) -> str:
         """What worker and containers have printed last, for an assertion's message."""
         return f"{self.prefect.log('worker')[-4000:]}\n{self.run.logs()[-4000:]}"
@@ -102,6 +130,12 @@ class Alerts:
     def about(self, run_name: str) -> list[str]:
         """What was said of a run."""
         return [text for text in list(self.texts) if run_name in text]
+
+
+def assert_same(made: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+    """Fails by the names of what differs."""
+    assert made.keys() == wanted.keys()
+    assert [name for name in wanted if made[name] != wanted[name]] == []
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:

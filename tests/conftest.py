@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from clearyear import console
+
+if TYPE_CHECKING:
+    from cloud_harness import Cloud
 
 # Nothing of a test is kept for the next run; those that are about keeping say where.
 os.environ["CLEARYEAR_CACHE"] = ""
@@ -124,4 +127,13 @@ def prefect(place: Path) -> Iterator[Prefect]:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "WARNING" not in done.stdout + done.stderr
         assert list(file.parent.iterdir()) == [file]
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cloud"]:
+    """Server, Cloud Run worker, a loopback Cloud Run and a loopback bucket, with the deployments."""
+    from cloud_harness import running_cloud
+
+    with running_cloud(tmp_path_factory.mktemp("cloud")) as running:
         yield running

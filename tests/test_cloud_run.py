@@ -1,24 +1,15 @@
 """The composite on Cloud Run, everything real but Google: server, worker, deployments, containers' command, clients."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud_harness import BUCKET, DEPLOY, FILES, PASSWORD, REGION, RUNNER, Cloud, running_cloud, until
+from cloud_harness import BUCKET, DEPLOY, FILES, PASSWORD, REGION, RUNNER, Cloud, assert_same, until
 
 pytestmark = pytest.mark.e2e
 
 JOB = {"period": "2021-06--P2M", "layers": ["count", "source"], "tile_size": 64}
 FOLDER = "luminance-median/2021-06--P2M"
-SAME_BYTES = (".tif", ".jpg")
-"""Tiles, layers, mosaic and preview: what follows from the scenes alone."""
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +24,7 @@ def scenes(data: Path, cloud: Cloud) -> list[Path]:
 @pytest.fixture(scope="module")
 def local(cloud: Cloud, scenes: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What `clearyear run` makes on this machine of the same scenes in the bucket: name → data."""
-    folder = tmp_path_factory.mktemp("local")
-    flags = [f"--{key.replace('_', '-')}={','.join(v) if isinstance(v, list) else v}" for key, v in JOB.items()]
-    done = cloud.prefect.command("clearyear", "run", f"--scenes=gs://{BUCKET}/tci", f"--out={folder}", *flags)
-    assert done.returncode == 0, done.stderr
-    whole = folder / FOLDER
-    return {str(p.relative_to(whole)): p.read_bytes() for p in whole.rglob("*") if p.name.endswith(SAME_BYTES)}
+    return cloud.local({**JOB, "scenes": f"gs://{BUCKET}/tci"}, tmp_path_factory.mktemp("local"))
 
 
 def job(out: str) -> dict[str, object]:
@@ -46,32 +32,21 @@ def job(out: str) -> dict[str, object]:
 
 
 def ask(cloud: Cloud, out: str) -> str:
-    """`prefect deployment run`, as a user types it; the id of the run."""
-    parameter = f"job={json.dumps(job(out))}"
-    name = "median-composite/on-demand-cloud-run"
-    done = cloud.prefect.command("prefect", "deployment", "run", name, "-p", parameter)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.split("UUID: ")[1].split()[0]
+    return cloud.ask(job(out))
 
 
 def pixels(cloud: Cloud, out: str) -> dict[str, bytes]:
-    return {name: data for name, data in cloud.objects(f"{out}/{FOLDER}").items() if name.endswith(SAME_BYTES)}
-
-
-def assert_same(made: dict[str, bytes], local: dict[str, bytes]) -> None:
-    assert made.keys() == local.keys()
-    assert [name for name in local if made[name] != local[name]] == []
+    return cloud.pixels(f"{out}/{FOLDER}")
 
 
 def windows_of(cloud: Cloud, out: str) -> set[str]:
-    """Windows with a record, which is written last."""
-    names = cloud.objects(f"{out}/{FOLDER}/tiles")
-    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    return cloud.windows(f"{out}/{FOLDER}")
 
 
 @pytest.fixture(scope="module")
 def finished(cloud: Cloud, scenes: list[Path]) -> str:
     """A run whose job was refused twice, and the answer to whose start was lost; its id."""
+    cloud.run.calls.clear()
     cloud.run.fail(r"POST .*/jobs$", 429)
     cloud.run.fail(r"POST .*/jobs$", 503)
     cloud.run.fail(r"POST .*:run$", 503, after=True)

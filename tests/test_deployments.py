@@ -102,6 +102,7 @@ def test_deployments_name_flows_that_are_there() -> None:
         "median-composite/on-demand-cloud-run",
         "median-composite/annual-cloud-run",
         "repair/on-demand-cloud-run",
+        "window-batch/cloud-run",
     } <= set(found)
     for deployment in found.values():
         assert deployment["work_pool"]["name"] == "cloud-run"

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from conftest import write_scene
 from loopback.cloud_run_rules import MEMORY_OF_CPU, refusals
 from loopback.gcs import GcsServer
@@ -124,3 +126,20 @@ def test_the_script_prints_flags(scenes: Path, tmp_path: Path) -> None:
     assert done.stdout.split() == [
         "--job-variable", 'cpu="1"', "--job-variable", "memory=2Gi", "--job-variable", 'env.CLEARYEAR_WORKERS="1"'
     ]  # fmt: skip
+
+
+def test_the_script_leaves_the_mosaic_out_of_a_shard(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "width": 16384, "height": 16384, "count": 3, "dtype": "uint8", "crs": "EPSG:32631"}
+    profile |= {"tiled": True, "compress": "deflate", "nodata": 0, "SPARSE_OK": True}
+    with rasterio.open(
+        tmp_path / "T31TCJ_20230115T104441_TCI.tif", "w", transform=Affine(10, 0, 0, 0, -10, 0), **profile
+    ):
+        pass
+    command = [sys.executable, str(ROOT / "deployments" / "cloud_run" / "size.py")]
+    flags = ["--scenes", str(tmp_path), "--period", "2023", "--out", str(tmp_path / "out")]
+    whole, shard = (
+        subprocess.run([*command, *flags, *more], capture_output=True, text=True, check=True).stdout
+        for more in ([], ["--shards"])
+    )
+    assert "memory=4Gi" in whole
+    assert "memory=2Gi" in shard

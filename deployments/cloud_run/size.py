@@ -5,7 +5,8 @@
       $(python deployments/cloud_run/size.py job.json)
 
 Takes the same job, file or flags, as `clearyear plan`, and reads the scenes' headers as that does. Windows at once are
-the job's `workers`, two where it says nothing.
+the job's `workers`, two where it says nothing. With --shards it is the size of a job that computes windows only, and
+leaves the mosaic to the run that sent it.
 """
 
 import sys
@@ -20,12 +21,13 @@ from clearyear.sizing import job_size
 
 
 @click.command(help=__doc__)
+@click.option("--shards", is_flag=True, help="The size of a job that computes windows only.")
 @job_options
-def main(job_file: str | None, **flags: Any) -> None:
+def main(job_file: str | None, shards: bool, **flags: Any) -> None:
     """Print the flags on one line."""
     try:
         job = read_job(job_file, flags)
-        size = job_size(make_plan(job), workers=job.workers or 2)
+        size = job_size(make_plan(job), workers=job.workers or 2, joins=not shards)
     except ClearyearError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
