@@ -155,7 +155,7 @@ def test_scaling_follows_from_the_window() -> None:
     assert one.compute_seconds == pytest.approx(float(np.median(core_seconds)) * one.full_windows / 2)
     # 22 GB at 1 Gbit/s; a job is no faster than the slower of network and cores.
     assert one.network_seconds == pytest.approx(176)
-    assert one.job_seconds == pytest.approx(20 + max(176, one.compute_seconds) + 34)
+    assert one.job_seconds == pytest.approx(20 + max(176, one.compute_seconds) + scaling.assumed("mosaic"))
     assert one.job_usd == pytest.approx(one.job_seconds * (2 * 18e-6 + 2 * 2e-6))
 
 
@@ -166,7 +166,7 @@ def test_what_breaks_first_stands_first() -> None:
     assert jobs == sorted(jobs)
     task_runs_a_second = 121 / one.job_seconds
     assert 10 / task_runs_a_second in jobs
-    assert 5000 / (216 * 121 * 4 / one.job_seconds) in jobs
+    assert 5000 / (216 * 121 * scaling.assumed("reads_tuned") / one.job_seconds) in jobs
 
 
 def test_every_assumption_names_its_source_and_is_used() -> None:

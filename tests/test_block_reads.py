@@ -70,8 +70,8 @@ def test_how_many_bytes_are_read(
     before = bytes_read()
     assert reduce_window(plan, window, window_bytes=limit)[0] is not None
     found = (bytes_read() - before) / stored
-    # What is cut GDAL finds in its cache, which all of this fits into.
-    assert found == pytest.approx(1 if reader == "gdal" else times, rel=0.05)
+    # What is cut GDAL finds in its cache, which all of this fits into; its checksum is looked at each time.
+    assert found == pytest.approx(1 + times if reader == "gdal" else times, rel=0.05)
 
 
 def bytes_read() -> int:
