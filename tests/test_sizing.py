@@ -141,5 +141,5 @@ def test_the_script_leaves_the_mosaic_out_of_a_shard(tmp_path: Path) -> None:
         subprocess.run([*command, *flags, *more], capture_output=True, text=True, check=True).stdout
         for more in ([], ["--shards"])
     )
-    assert "memory=4Gi" in whole
+    assert "memory=3Gi" in whole
     assert "memory=2Gi" in shard
