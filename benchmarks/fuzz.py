@@ -305,7 +305,7 @@ def examine(path: str) -> dict[str, Any]:
     """Plan the one scene and read its first and last window by each reader."""
     import hashlib
 
-    from clearyear import read
+    from clearyear import sources
     from clearyear.errors import ClearyearError
     from clearyear.job import Job
     from clearyear.prepare import make_plan
@@ -314,7 +314,7 @@ def examine(path: str) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for reader in ("auto", "gdal"):
         os.environ["CLEARYEAR_READER"] = reader
-        read.source_of.cache_clear()
+        sources._source_of.cache_clear()
         try:
             plan = make_plan(Job(scenes=[path], period="all", out="/nowhere", reducer="band-median", tile_size=64))
             digest, failed = hashlib.sha256(), ""

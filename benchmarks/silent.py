@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from clearyear import read
+from clearyear import sources
 from clearyear.grid import Grid, Window
 from clearyear.read import read_stack
 from clearyear.scenes.scene import Scene
@@ -106,8 +106,8 @@ def main() -> int:
             data = sound.read_bytes()
             for reader in ("auto", "gdal"):
                 os.environ["CLEARYEAR_READER"] = reader
-                getattr(read, "_source_of", read.source_of).cache_clear()
-                by = type(read.source_of(str(sound), stat_uri(str(sound)).version)).__name__.removesuffix("Source")
+                sources._source_of.cache_clear()
+                by = type(sources.source_of(str(sound), stat_uri(str(sound)).version)).__name__.removesuffix("Source")
                 if reader == "auto" and by != "Direct":
                     continue
                 tally: dict[str, Counter[str]] = {}

@@ -222,7 +222,9 @@ def test_a_manifest_from_elsewhere_names_no_file_of_ours(web: HttpServer, addres
     }
     name = "m.csv" if form == "csv" else "m.json"
     web.files[f"/{name}"] = documents[form].encode()
-    with pytest.raises(InputError, match=rf"The manifest .*/{name} names .*, which lies on this machine"):
+    with pytest.raises(
+        InputError, match=rf"The manifest .*/{name} names .*, a file of this machine or out of its folder"
+    ):
         (read_payload if form == "payload" else find_scenes)(f"{web.url}/{name}")
 
 

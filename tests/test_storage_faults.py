@@ -120,7 +120,7 @@ def test_three_of_ten_requests_go_wrong_and_every_byte_is_right(
     plan = _again(lambda: prepare(job("gs://in/t31tcj", "gs://out/rough")))
     report = run(plan)
     server._http.answer = weather.answer
-    assert sum(weather.seen.values()) > 50
+    assert sum(weather.seen.values()) > 30
     assert (report.status, report.failed_reads) == ("complete", 0)
     assert len(weather.seen) == 6
     assert all(weather.seen.values()), weather.seen

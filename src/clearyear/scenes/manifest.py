@@ -82,7 +82,10 @@ def read_payload(uri: str) -> Payload:
             "correct it",
             uri=uri,
         ) from error
-    _absolute(payload.destination, uri)  # a stranger's payload must not choose what is written here
+    if is_remote(uri):
+        # A stranger's payload must not choose what is written here, and a plain name would be of the folder one is in.
+        whole = "://" in payload.destination
+        _absolute(payload.destination if whole else f"/{payload.destination}", uri)
     return payload.model_copy(update={"datasets": [_absolute(d, uri) for d in payload.datasets]})
 
 

@@ -88,8 +88,11 @@ class RangeFile(Protocol):
 
 
 def scratch_folder() -> Path:
-    """A folder for the temporary files of stores without a disk; one for the process, gone with it."""
-    return Path(_scratch().name)
+    """A folder for the temporary files of stores without a disk, gone with the process.
+
+    Another one each time, since two runs in one process choose the same names.
+    """
+    return Path(tempfile.mkdtemp(dir=_scratch().name))
 
 
 @lru_cache(maxsize=1)
