@@ -31,6 +31,7 @@ LAYERS = [
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
+    {"finding"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
     {"console", "options", "cli"},

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clearyear.errors import InputError
-from clearyear.reducers import REDUCERS
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
 
@@ -181,8 +180,3 @@ def test_stacks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="at most 65,535"):
         Geomedian().check(n_bands=3, dtype="uint8", n_scenes=65536)
     Geomedian().check(n_bands=1, dtype="float32", n_scenes=65535)
-
-
-def test_no_job_can_name_it_yet() -> None:
-    """The mosaic knows count and source, not layers of floats."""
-    assert Geomedian.name not in REDUCERS

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from test_reducers import DEPTHS, DTYPES, stack_of
 
 from clearyear.errors import InputError
-from clearyear.reducers import REDUCERS, get_reducer
+from clearyear.reducers import get_reducer
 from clearyear.reducers.ranks import BandPercentiles
 
 WANTED = (0.0, 2.0, 10.0, 25.0, 33.3, 50.0, 66.7, 90.0, 98.0, 100.0)
@@ -102,8 +102,3 @@ def test_stacks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="at most 65,535"):
         BandPercentiles().check(n_bands=3, dtype="uint8", n_scenes=65536)
     BandPercentiles().check(n_bands=3, dtype="float32", n_scenes=65535)
-
-
-def test_no_job_can_name_it_yet() -> None:
-    """Its bands are not the scenes' bands: the mosaic has to learn that first."""
-    assert BandPercentiles.name not in REDUCERS

@@ -215,4 +215,4 @@ def test_bytes_by_hand() -> None:
     assert PLAN.stack_bytes(WINDOW) == 3 * 3 * 16 * 16
     assert changed(product__dtype="float32").stack_bytes(WINDOW) == 4 * 3 * 3 * 16 * 16
     assert sum(PLAN.read_bytes(w) for w in PLAN.windows) == 6000
-    assert (PLAN.count_bands, changed(product__reducer="band-median").count_bands) == (1, 3)
+    assert (PLAN.kind("count").n_bands, changed(product__reducer="band-median").kind("count").n_bands) == (1, 3)

@@ -212,7 +212,7 @@ def test_inputs_are_left_as_they_were(name: str) -> None:
     kept = stack.copy(), valid.copy()
     for array in (stack, valid):
         array.flags.writeable = False
-    REDUCERS[name].reduce(stack, (0.0, 255.0), 0.0, valid=valid)
+    get_reducer(name).reduce(stack, (0.0, 255.0), 0.0, valid=valid)
     assert np.array_equal(stack, kept[0])
     assert np.array_equal(valid, kept[1])
 
@@ -221,8 +221,9 @@ def test_inputs_are_left_as_they_were(name: str) -> None:
 
 
 def test_registry() -> None:
-    assert set(REDUCERS) == {"luminance-median", "band-median"}
-    assert all(reducer.name == name and reducer.layers[0] == "composite" for name, reducer in REDUCERS.items())
+    assert set(REDUCERS) == {"luminance-median", "band-median", "geomedian", "percentiles"}
+    made = {name: get_reducer(name) for name in REDUCERS}
+    assert all(reducer.name == name and reducer.layers[0] == "composite" for name, reducer in made.items())
     with pytest.raises(InputError, match=r"There is no reducer 'mean'\. Wanted: one of luminance-median, band-median"):
         get_reducer("mean")
 

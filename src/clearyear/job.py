@@ -46,22 +46,28 @@ class Job(BaseModel):
         description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
         "stands. Left out: every .tif, dated by the first date in its name.",
     )
-    reducer: Literal["luminance-median", "band-median"] = Field(
+    reducer: Literal["luminance-median", "band-median", "geomedian", "percentiles"] = Field(
         default="luminance-median",
         title="Reducer",
         description="luminance-median: the observed colour of median brightness (RGB, 8 bit). "
-        "band-median: each band on its own, any number of bands.",
+        "band-median: each band on its own, any number of bands. geomedian: the geometric median of all bands. "
+        "percentiles: of each band.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        title="Reducer options",
+        description='What the reducer takes: {"percentiles": [10, 50, 90]}, {"eps": 0.1} for geomedian.',
     )
     product: Name | None = Field(
         default=None,
         title="Product name",
         description="How folders and files are called. Left out: the reducer's name.",
     )
-    layers: list[Literal["count", "source"]] = Field(
+    layers: list[str] = Field(
         default_factory=list,
         title="Extra layers",
         description="count: valid samples of each pixel. source: which scene each pixel comes from "
-        "(luminance-median only).",
+        "(luminance-median only). smad, emad, bcmad: deviations (geomedian only).",
     )
     tile_size: int = Field(
         default=1024,

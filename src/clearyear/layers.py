@@ -7,8 +7,6 @@ import numpy as np
 from clearyear.grid import Grid, Window
 from clearyear.plan import Plan
 
-LAYER_NODATA = {"count": None, "source": -1.0}
-
 BLOCK = 512
 _LEAST_COG_BLOCK = 128
 
@@ -27,6 +25,8 @@ class Layer:
     band_names: tuple[str, ...]
     compress: str
     """The mosaic's."""
+    resampling: str
+    """How overviews are made."""
 
     @property
     def joined(self) -> bool:
@@ -43,23 +43,19 @@ class Layer:
         """The tiles' compression: the mosaic's, wherever that keeps every pixel."""
         return "deflate" if self.compress == "jpeg" else self.compress
 
-    @property
-    def resampling(self) -> str:
-        """How overviews are made. The source layer holds indices: their mean is no scene."""
-        return "nearest" if self.name == "source" else "average"
-
 
 def layer_of(plan: Plan, name: str) -> Layer:
     """The layer ``name`` of a plan."""
-    product, composite = plan.product, name == "composite"
-    jpeg = product.compress == "jpeg"
+    kind, compress = plan.kind(name), plan.product.compress
     return Layer(
         name=name,
-        n_bands={"composite": product.n_bands, "source": 1}.get(name, plan.count_bands),
-        dtype={"composite": product.dtype, "count": "uint16", "source": "int16"}[name],
-        nodata=product.nodata if composite else LAYER_NODATA[name],
-        band_names=product.band_names if composite else (),
-        compress=product.compress if composite or not jpeg else "deflate",
+        n_bands=kind.n_bands,
+        dtype=kind.dtype,
+        nodata=kind.nodata,
+        band_names=kind.band_names,
+        compress="deflate" if compress == "jpeg" and name != "composite" else compress,
+        # The mean of two indices is no scene.
+        resampling="nearest" if kind.is_index else "average",
     )
 
 

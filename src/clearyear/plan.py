@@ -6,14 +6,15 @@ import io
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear import __version__
 from clearyear.grid import Grid, Window
+from clearyear.masks import Mask
 from clearyear.periods import Period
-from clearyear.reducers import get_reducer
+from clearyear.reducers import Inputs, LayerKind, Reducer, get_reducer
 from clearyear.scenes.scene import Scene
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -41,6 +42,25 @@ class Product(BaseModel):
     """What a composite pixel without a valid sample becomes; None where every sample is valid."""
     compress: str = "deflate"
     """The mosaic's compression; tiles are always lossless."""
+    assets: tuple[str, ...] = ("data",)
+    """The files the bands come from: one that holds them all, or one for each band."""
+    masks: tuple[Mask, ...] = ()
+    """Which samples are invalid besides those of ``invalid_values``."""
+    resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
+    """How a scene is brought to the grid where its own is another. Class and bit bands are always ``nearest``."""
+    options: dict[str, Any] = {}
+    """The reducer's own: percentiles, eps."""
+    scale: float | None = None
+    """A composite's number × scale + offset is the physical value, where the scenes say so."""
+    offset: float | None = None
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What pixels depend on; values that are the default since before there was a choice are left out."""
+        later = {"assets", "masks", "resampling", "options"}
+        known = self.model_dump(exclude={"name", "compress", "scale", "offset", *later})
+        chosen = self.model_dump(mode="json", include=later, exclude_defaults=True)
+        return known | chosen
 
 
 class Plan(BaseModel):
@@ -73,7 +93,8 @@ class Plan(BaseModel):
     @cached_property
     def id(self) -> str:
         """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
-        decides = {"tile_size": self.tile_size, "product": self.product.model_dump()}
+        product = self.product.decides | self.product.model_dump(include={"name", "compress"})
+        decides = {"tile_size": self.tile_size, "product": product}
         return _digest({"inputs": self._inputs, "period": self.period.model_dump(mode="json"), **decides})
 
     @cached_property
@@ -87,15 +108,25 @@ class Plan(BaseModel):
 
     @cached_property
     def _inputs(self) -> str:
-        product = self.product.model_dump(exclude={"name", "compress"})
         return _digest(
             {
-                "algorithm": [self.product.reducer, get_reducer(self.product.reducer).version],
-                "product": product,
+                "algorithm": [self.product.reducer, self.reducer.version],
+                "product": self.product.decides,
                 "grid": self.grid.model_dump(mode="json", exclude={"block"}),
-                "scenes": [[s.id, s.datetime.isoformat(), s.identity, s.version] for s in self.scenes],
+                "scenes": [[s.id, s.datetime.isoformat(), s.identity, s.version, *_more(s)] for s in self.scenes],
             }
         )
+
+    @cached_property
+    def reducer(self) -> Reducer:
+        """The product's reducer, with its options."""
+        return get_reducer(self.product.reducer, self.product.options)
+
+    def kind(self, layer: str) -> LayerKind:
+        """What one of the product's layers is like."""
+        product = self.product
+        names = product.band_names or tuple("" for _ in range(product.n_bands))
+        return self.reducer.kind(layer, Inputs(dtype=product.dtype, nodata=product.nodata, band_names=names))
 
     # -- names below the destination ------------------------------------------------------------------
 
@@ -136,11 +167,6 @@ class Plan(BaseModel):
         """About how many stored bytes the window's reads cost: its share of each scene's file."""
         share = window.n_pixels / (self.grid.width * self.grid.height)
         return round(share * sum(scene.size for scene in self.scenes))
-
-    @property
-    def count_bands(self) -> int:
-        """Bands of the count layer: one where samples are valid as a whole, else one a band."""
-        return 1 if get_reducer(self.product.reducer).whole_samples else self.product.n_bands
 
     @property
     def sample_bytes(self) -> int:
@@ -188,6 +214,12 @@ class Plan(BaseModel):
             row = [w.id, w.col_off, w.row_off, w.width, w.height, len(self.scenes), days, self.read_bytes(w)]
             writer.writerow(row)
         return out.getvalue()
+
+
+def _more(scene: Scene) -> list[Any]:
+    """What a scene's pixels depend on besides its files; nothing where it is what it was before there was a choice."""
+    more = scene.model_dump(mode="json", include={"places", "add", "group"}, exclude_defaults=True)
+    return [more] if more else []
 
 
 def _suffix(layer: str) -> str:

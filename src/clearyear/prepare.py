@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from clearyear.errors import ClearyearError, InputError
+from clearyear.finding import find
 from clearyear.job import Job
 from clearyear.periods import parse_period, year_before
 from clearyear.plan import Plan, Product
 from clearyear.reducers import get_reducer
-from clearyear.scenes import changed_scenes, find_scenes
+from clearyear.scenes import changed_scenes
 from clearyear.scenes.headers import Header, common_header
 from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
@@ -32,16 +33,16 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     """
     check_destination(job.out)
     period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
-    scenes = find_scenes(job.scenes, pattern=job.pattern, period=period)
+    scenes = find(job, period).scenes
     header = common_header(scenes, max_unreadable=job.max_failed_reads)
-    reducer = get_reducer(job.reducer)
+    reducer = get_reducer(job.reducer, job.options)
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
     product = _product(job, header)
     header.grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,
         period=period,
-        scenes=tuple(scenes),
+        scenes=scenes,
         grid=header.grid,
         tile_size=job.tile_size,
         max_failed_reads=job.max_failed_reads,
@@ -156,7 +157,7 @@ def check_scenes(plan: Plan) -> None:
 
 
 def _product(job: Job, header: Header) -> Product:
-    reducer = get_reducer(job.reducer)
+    reducer = get_reducer(job.reducer, job.options)
     unknown = sorted(set(job.layers) - set(reducer.layers))
     if unknown:
         raise InputError(
@@ -190,6 +191,7 @@ def _product(job: Job, header: Header) -> Product:
         invalid_values=tuple(dict.fromkeys((*nodata, *saturated))),
         nodata=fill,
         compress=job.compress,
+        options=job.options,
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from clearyear.errors import InputError
@@ -72,8 +73,8 @@ def scratch_bytes(plan: Plan) -> int:
     takes no more than it does raw.
     """
     pixels = plan.grid.width * plan.grid.height
-    samples = {"composite": plan.product.n_bands * plan.itemsize, "count": plan.count_bands * 2, "source": 2}
-    layers = [pixels * samples[layer] for layer in plan.product.layers]
+    kinds = [plan.kind(layer) for layer in plan.product.layers]
+    layers = [pixels * kind.n_bands * np.dtype(kind.dtype).itemsize for kind in kinds]
     return math.ceil(max(layers) + sum(layers) * _WITH_OVERVIEWS + max(layers) * (_WITH_OVERVIEWS - 1))
 
 

@@ -12,7 +12,6 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from clearyear import __version__
-from clearyear.layers import LAYER_NODATA
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
@@ -22,11 +21,6 @@ _EXTENSIONS = [
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 ]
-_DESCRIPTIONS = {
-    "composite": "The composite",
-    "count": "Valid samples of each pixel",
-    "source": "Index of the chosen scene among the derived_from links, -1 for none",
-}
 
 
 def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: Mapping[str, str]) -> str:
@@ -119,22 +113,20 @@ def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> pystac.Asset:
-    composite = layer == "composite"
-    n_bands = {"composite": plan.product.n_bands, "source": 1}.get(layer, plan.count_bands)
-    names = plan.product.band_names if composite else ((layer,) if n_bands == 1 else plan.product.band_names)
-    nodata = plan.product.nodata if composite else LAYER_NODATA[layer]
+    kind = plan.kind(layer)
+    names = kind.band_names or ((layer,) if kind.n_bands == 1 and layer != "composite" else ())
     fields: dict[str, Any] = {
-        "bands": [{"name": names[i] if i < len(names) and names[i] else f"band-{i + 1}"} for i in range(n_bands)],
-        "data_type": {"composite": plan.product.dtype, "count": "uint16", "source": "int16"}[layer],
+        "bands": [{"name": names[i] if i < len(names) and names[i] else f"band-{i + 1}"} for i in range(kind.n_bands)],
+        "data_type": kind.dtype,
         "file:size": size,
         "file:checksum": f"1220{sha256}",  # multihash: 0x12 = sha2-256, 0x20 = 32 bytes
     }
-    if nodata is not None:
-        fields["nodata"] = "nan" if nodata != nodata else nodata
-    visual = composite and n_bands == 3 and plan.product.dtype == "uint8"
+    if kind.nodata is not None:
+        fields["nodata"] = "nan" if kind.nodata != kind.nodata else kind.nodata
+    visual = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
     return pystac.Asset(
         href=f"./{name}",
-        title=_DESCRIPTIONS[layer],
+        title=kind.title,
         media_type=pystac.MediaType.COG,
         roles=["data", "visual"] if visual else ["data"],
         extra_fields=fields,

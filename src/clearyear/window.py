@@ -20,7 +20,6 @@ from clearyear.layers import block_of, frame_of, layer_of
 from clearyear.memory import pieces, strip_rows
 from clearyear.plan import Plan
 from clearyear.read import FailedRead, read_stack
-from clearyear.reducers import get_reducer
 from clearyear.reducers.base import Layers
 from clearyear.scenes.scene import Scene
 from clearyear.stores import Store
@@ -165,7 +164,7 @@ def _reduce_piece(
     pool: ThreadPoolExecutor | None,
 ) -> None:
     """Reduce one piece strip by strip and put the strips where they belong in ``layers``, made at the first."""
-    reducer = get_reducer(plan.product.reducer)
+    reducer = plan.reducer
     _, _, height, width = stack.shape
     rows = strip_rows(plan, width, height)
 

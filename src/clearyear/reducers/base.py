@@ -1,5 +1,6 @@
 """What a reducer is, and the checks several of them share."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +9,32 @@ from numpy.typing import NDArray
 from clearyear.errors import InputError
 
 Layers = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the scenes of a plan have in common."""
+
+    dtype: str
+    nodata: float | None
+    """What a composite's pixel without a valid sample becomes."""
+    band_names: tuple[str, ...]
+    """One a band; empty where it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerKind:
+    """What a layer is like as a raster."""
+
+    n_bands: int
+    dtype: str
+    nodata: float | None
+    band_names: tuple[str, ...] = ()
+    """One a band, or none."""
+    title: str
+    """In a few words what its numbers are."""
+    is_index: bool = False
+    """Its numbers are names, of scenes say: a mean of two means nothing."""
 
 
 class Reducer(Protocol):
@@ -32,6 +59,9 @@ class Reducer(Protocol):
         Raises:
             InputError: with what it found and what it wants.
         """
+
+    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+        """What ``layer``, one of ``layers``, is like when made from such scenes; see ``usual_kind``."""
 
     def reduce(
         self,
@@ -60,3 +90,25 @@ def refuse(reducer: str, found: str, wanted: str) -> InputError:
     return InputError(
         f"{reducer} cannot use these scenes: they have {found}", wanted, "choose another reducer or scenes"
     )
+
+
+def usual_kind(layer: str, inputs: Inputs, *, whole_samples: bool) -> LayerKind:
+    """The layers several reducers have: ``composite`` in the scenes' own type and bands, ``count``, ``source``."""
+    names: tuple[str, ...] = inputs.band_names if any(inputs.band_names) else ()
+    if layer == "composite":
+        return LayerKind(
+            n_bands=len(inputs.band_names),
+            dtype=inputs.dtype,
+            nodata=inputs.nodata,
+            band_names=names,
+            title="The composite",
+        )
+    if layer == "count":
+        n_bands = 1 if whole_samples else len(inputs.band_names)
+        named = names if n_bands > 1 else ()
+        title = "Valid samples of each pixel"
+        return LayerKind(n_bands=n_bands, dtype="uint16", nodata=None, band_names=named, title=title)
+    if layer == "source":
+        title = "Index of the chosen scene among the derived_from links, -1 for none"
+        return LayerKind(n_bands=1, dtype="int16", nodata=-1.0, title=title, is_index=True)
+    raise KeyError(layer)

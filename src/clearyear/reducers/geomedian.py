@@ -3,11 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clearyear.reducers.base import Layers, refuse
+from clearyear.reducers.base import Inputs, LayerKind, Layers, refuse, usual_kind
 from clearyear.reducers.layout import Laid, lay_out, quantile_tables
 from clearyear.reducers.ranks import DTYPES, band_quantiles
 
-_DEVIATIONS = ("smad", "emad", "bcmad")
+_DEVIATIONS = {
+    "smad": "Median cosine distance of the samples from the geometric median",
+    "emad": "Median Euclidean distance of the samples from the geometric median",
+    "bcmad": "Median Bray-Curtis distance of the samples from the geometric median",
+}
 _DEVIATION_PIXELS = 1 << 19
 """Scenes × pixels whose distances are kept at once, three float32 for each."""
 
@@ -40,6 +44,12 @@ class Geomedian:
             raise refuse(self.name, f"{n_bands} bands of {dtype}", f"one of {', '.join(DTYPES)}")
         if n_scenes > np.iinfo(np.uint16).max:
             raise refuse(self.name, f"{n_scenes} acquisitions", "at most 65,535: the count layer is uint16")
+
+    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+        """See Reducer."""
+        if layer in _DEVIATIONS:
+            return LayerKind(n_bands=1, dtype="float32", nodata=float("nan"), title=_DEVIATIONS[layer])
+        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
 
     def reduce(
         self,

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clearyear.reducers.base import Layers, refuse
+from clearyear.reducers.base import Inputs, LayerKind, Layers, refuse, usual_kind
 from clearyear.reducers.layout import lay_out
 
 
@@ -29,6 +29,10 @@ class LuminanceMedian:
             raise refuse(self.name, f"{n_bands} bands of {dtype}", "three bands of uint8 (a true-colour image, TCI)")
         if n_scenes > np.iinfo(np.int16).max:
             raise refuse(self.name, f"{n_scenes} acquisitions", "at most 32,767: the source layer is int16")
+
+    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+        """See Reducer."""
+        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
 
     def reduce(
         self,

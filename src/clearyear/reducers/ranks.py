@@ -1,12 +1,13 @@
 """The median and percentiles of each band on its own, and the count of its valid samples, in one pass."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.errors import InputError
-from clearyear.reducers.base import Layers, refuse
+from clearyear.reducers.base import Inputs, LayerKind, Layers, refuse, usual_kind
 from clearyear.reducers.layout import lay_out, quantile_tables
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -86,6 +87,10 @@ class BandMedian:
         """See Reducer."""
         check_bands(self.name, n_bands=n_bands, dtype=dtype, n_scenes=n_scenes)
 
+    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+        """See Reducer."""
+        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
+
     def reduce(
         self,
         stack: NDArray[np.generic],
@@ -126,6 +131,14 @@ class BandPercentiles:
     def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
         """See Reducer."""
         check_bands(self.name, n_bands=n_bands, dtype=dtype, n_scenes=n_scenes)
+
+    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+        """See Reducer."""
+        usual = usual_kind(layer, inputs, whole_samples=self.whole_samples)
+        if layer != "composite":
+            return usual
+        names = tuple(f"p{p:g}_{name or i}" for p in self.percentiles for i, name in enumerate(inputs.band_names, 1))
+        return replace(usual, n_bands=len(names), band_names=names, title="Percentiles of each band")
 
     def reduce(
         self,

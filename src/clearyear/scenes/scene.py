@@ -7,6 +7,23 @@ from pydantic import BaseModel, ConfigDict
 from clearyear.stores import without_query
 
 
+class Place(BaseModel):
+    """How a file's pixels lie, where its grid is not the plan's.
+
+    ``transform`` as in Grid; where the file itself has no georeference, it is what a STAC item says of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    width: int
+    height: int
+    offset: tuple[int, int] | None = None
+    """Column and row of the file's first pixel in the plan's grid, where its pixels are the grid's; may be negative.
+    None: the file must be resampled."""
+
+
 class Scene(BaseModel):
     """One acquisition: what it is called, when it was taken, where its pixels lie and in which version."""
 
@@ -15,20 +32,49 @@ class Scene(BaseModel):
     id: str
     datetime: dt.datetime
     assets: dict[str, str]
-    """Band name → address. A file that holds all bands stands under ``data``."""
+    """Band name → address. A file that holds all bands stands under ``data``; a class or bit band has its own name."""
     version: str
-    """Changes when the file does: a GCS generation, or mtime and size of a local file."""
+    """Changes when a file does: a GCS generation, or mtime and size of a local file; of several files one for all."""
     size: int
-    """Bytes of the file as stored."""
+    """Bytes of its files as stored."""
     cloud_cover: float | None = None
     """Percent, where the source says so."""
+    versions: dict[str, str] = {}
+    """Band name → its file's version, where there is more than one file."""
+    places: dict[str, Place] = {}
+    """Band name → how its file lies, for those whose grid is not the plan's."""
+    add: dict[str, int] = {}
+    """Band name → what is added to its valid numbers, so that all scenes count alike: −1000 where a processing
+    baseline has added 1000. A sum below 1 becomes 1: it was seen."""
+    group: str = ""
+    """Scenes of one group are one observation: where several are valid at a pixel the first one counts."""
 
     @property
     def uri(self) -> str:
         """The one file of a scene that has all its bands in one file."""
         return self.assets["data"]
 
+    def version_of(self, asset: str) -> str:
+        """The version of one of the files."""
+        return self.versions.get(asset, self.version)
+
     @property
     def identity(self) -> dict[str, str]:
         """``assets`` without signatures: an address signed anew is the same scene."""
         return {band: without_query(uri) for band, uri in self.assets.items()}
+
+
+class Found(BaseModel):
+    """What a source of scenes has to say: the scenes, and what holds for all of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scenes: tuple[Scene, ...]
+    """In acquisition order. ``places`` hold what the source says of a file's georeference; the file may know better."""
+    assets: tuple[str, ...] = ("data",)
+    """Those the bands are made of: one file with all, or one for each band in this order."""
+    nodata: float | None = None
+    """Where the source says so; a file's own tag wins."""
+    scale: float | None = None
+    offset: float | None = None
+    """Number × scale + offset is the physical value, after ``Scene.add``."""
