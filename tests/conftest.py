@@ -28,6 +28,17 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 SceneMaker = Callable[..., Path]
 
+_SERVERS = ("prefect_server", "prefect", "cloud")
+"""Fixtures that start a server: tests that share one stay together, so that it starts once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file, and those of one server, go to one process (``-n 2 --dist loadgroup``)."""
+    for item in items:
+        wanted = getattr(item, "fixturenames", ())
+        group = next((name for name in _SERVERS if name in wanted), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:
