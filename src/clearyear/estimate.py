@@ -157,8 +157,7 @@ def estimate(plan: Plan, *, workers: int | None = None, memory_limit: int | None
     windows = [_window(plan, w, s, memory) for w, s in zip(plan.windows, statuses, strict=True)]
     todo = [(w, e) for w, e in zip(plan.windows, windows, strict=True) if e.action != "skip"]
     decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
-    reducing = plan.reduce_seconds([w for w, _ in todo])
-    core_seconds = decoded / (settings.decode_mb_per_s * _MB) + reducing
+    core_seconds = decoded / (settings.decode_mb_per_s * _MB) + (reducing := plan.reduce_seconds([w for w, _ in todo]))
     largest = max((e.peak_bytes for _, e in todo), default=0)
     job_gib = largest * _CLOUD_RUN_VCPU / _GIB + _OVERHEAD_GIB
     rate = _CLOUD_RUN_VCPU * settings.vcpu_second_usd + job_gib * settings.gib_second_usd
