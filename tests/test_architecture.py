@@ -13,11 +13,13 @@ CORE = ROOT / "src" / "clearyear"
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
-    {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
+    {"periods", "grid", "masks", "reducers", "display", "scenes.scene", "scenes.names"},
     {
+        "product",
         "plan",
         "memory",
         "job",
+        "job_types",
         "gdal",
         "tiff",
         "tiffwrite",
@@ -30,8 +32,8 @@ LAYERS = [
     },
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
-    {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
-    {"finding"},
+    {"assemble", "pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
+    {"finding", "job_product"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
     {"console", "options", "cli"},
