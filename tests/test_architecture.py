@@ -13,7 +13,18 @@ CORE = ROOT / "src" / "clearyear"
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
-    {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
+    {
+        "periods",
+        "grid",
+        "coordinates",
+        "area",
+        "masks",
+        "reducers",
+        "resample",
+        "samples",
+        "scenes.scene",
+        "scenes.names",
+    },
     {
         "plan",
         "memory",
@@ -27,8 +38,9 @@ LAYERS = [
         "layers",
         "parts",
         "scenes",
+        "geobox",
     },
-    {"cog", "direct", "index_cache", "sources", "read", "demo"},
+    {"cog", "direct", "index_cache", "sources", "read", "observe", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"finding"},

@@ -95,6 +95,10 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        click.option("--crs", help="CRS of the result: EPSG:32633.  [default: the scenes' own]"),
+        click.option("--resolution", help="Its pixels: a number in units of the CRS, or a band whose pixels it takes."),
+        click.option("--area", help="Crop to west,south,east,north in degrees, or to a GeoJSON file."),
+        click.option("--resampling", help="nearest, bilinear or cubic, for bands on another grid.  [default: nearest]"),
     ]
     for option in reversed(options):
         function = option(function)

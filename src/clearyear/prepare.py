@@ -2,17 +2,22 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from clearyear.area import read_area
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
+from clearyear.geobox import Wish, lay_out
 from clearyear.job import Job
-from clearyear.periods import parse_period, year_before
+from clearyear.masks import Mask
+from clearyear.periods import Period, parse_period, year_before
 from clearyear.plan import Plan, Product
 from clearyear.reducers import get_reducer
 from clearyear.scenes import changed_scenes
-from clearyear.scenes.headers import Header, common_header
+from clearyear.scenes.headers import Header
+from clearyear.scenes.scene import Found
 from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
 
@@ -33,17 +38,34 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     """
     check_destination(job.out)
     period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
-    scenes = find(job, period).scenes
-    header = common_header(scenes, max_unreadable=job.max_failed_reads)
+    return plan_of(job, period, find(job, period))
+
+
+def plan_of(job: Job, period: Period, found: Found, masks: Sequence[Mask] = ()) -> Plan:
+    """The plan of scenes that are found already, whichever source they come from; writes nothing.
+
+    Args:
+        job: what is asked for.
+        period: what the result is called after.
+        found: the scenes.
+        masks: what of them must not be used.
+
+    Raises:
+        InputError: scenes that do not fit together, a grid that cannot be, a reducer that cannot use them.
+    """
+    area = read_area(job.area) if job.area is not None else None
+    wish = Wish(crs=job.crs, resolution=job.resolution, area=area)
+    layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)
+    scenes, grid, header = layout.scenes, layout.grid, layout.header
     reducer = get_reducer(job.reducer, job.options)
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
-    product = _product(job, header)
-    header.grid.check_count(job.tile_size, scenes[0].id)
+    product = _product(job, header, found, masks)
+    grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,
         period=period,
         scenes=scenes,
-        grid=header.grid,
+        grid=grid,
         tile_size=job.tile_size,
         max_failed_reads=job.max_failed_reads,
         min_completeness=0.0 if job.allow_missing else job.min_completeness,
@@ -156,7 +178,7 @@ def check_scenes(plan: Plan) -> None:
         )
 
 
-def _product(job: Job, header: Header) -> Product:
+def _product(job: Job, header: Header, found: Found, masks: Sequence[Mask]) -> Product:
     reducer = get_reducer(job.reducer, job.options)
     unknown = sorted(set(job.layers) - set(reducer.layers))
     if unknown:
@@ -169,7 +191,8 @@ def _product(job: Job, header: Header) -> Product:
         raise InputError(
             f"JPEG cannot hold {header.count} bands of {header.dtype}", "three bands of uint8", "use deflate"
         )
-    tag = () if header.nodata is None else (header.nodata,)
+    said = found.nodata if header.nodata is None else header.nodata
+    tag = () if said is None else (said,)
     nodata = tuple(job.nodata) if job.nodata is not None else (*reducer.default_nodata, *tag)
     saturated = tuple(job.saturated) if job.saturated is not None else reducer.default_saturated
     if reducer.whole_samples:
@@ -192,6 +215,11 @@ def _product(job: Job, header: Header) -> Product:
         nodata=fill,
         compress=job.compress,
         options=job.options,
+        assets=found.assets,
+        masks=tuple(masks),
+        resampling=job.resampling,
+        scale=found.scale,
+        offset=found.offset,
     )
 
 
