@@ -1,8 +1,7 @@
-"""From unlike scenes to one grid: whose pixels, how far it reaches, and how each file lies on it."""
+"""The grid a job wishes for: whose pixels, and how far it reaches."""
 
-import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +12,7 @@ from clearyear.area import Area, densified
 from clearyear.coordinates import pixels_of, reproject
 from clearyear.errors import InputError
 from clearyear.grid import Grid
-from clearyear.masks import Mask
-from clearyear.scenes.headers import Header, agree, read_headers, some
-from clearyear.scenes.scene import UNKNOWN, Found, Place, Scene
-
-log = logging.getLogger(__name__)
+from clearyear.scenes.headers import Header, some
 
 _BLOCK = 512
 _SLACK = 0.01
@@ -41,103 +36,12 @@ class Wish:
         return (self.crs, self.resolution, self.area) != (None, None, None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """One grid, and the scenes with their places on it."""
-
-    grid: Grid
-    scenes: tuple[Scene, ...]
-    header: Header
-    """What all bands share: count, dtype, nodata, names."""
-
-
-def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = None, max_unreadable: int = 0) -> Layout:
-    """Read the headers of all files, settle the grid and find every file's place on it.
-
-    Args:
-        found: the scenes; their ``places`` are used for files without georeference.
-        masks: whose bands are wanted of each scene; they may lie on any grid.
-        wish: what the job says of the grid.
-        max_unreadable: how many scenes may fail to open.
-
-    Returns:
-        Scenes that lie wholly beside the grid are left out. ``places`` have those files only that do not lie on it
-        pixel for pixel.
-
-    Raises:
-        InputError: a scene lacks a file; files cannot be opened or do not fit together; the wish cannot be fulfilled.
-    """
-    wish = wish or Wish()
-    mask_assets = tuple(dict.fromkeys(mask.asset for mask in masks))
-    _refuse_absent(found.scenes, (*found.assets, *mask_assets))
-    headers = read_headers(found.scenes, (*found.assets, *mask_assets), max_unreadable=max_unreadable)
-    headers = _one_name_a_crs(headers) if wish.is_given or mask_assets else headers
-    bands = {
-        _called(scene_id, asset): header
-        for scene_id, of in headers.items()
-        for asset, header in of.items()
-        if asset in found.assets
-    }
-    many = len(found.assets) > 1
-    of = f"{len(bands)} files of {len(found.scenes)} scenes" if many else f"{len(found.scenes)} scenes"
-    header = agree(bands, of, grid=not wish.is_given)
-    if many:
-        _refuse_stacks(header, found.assets)
-        header = replace(header, count=len(found.assets), band_names=found.assets)
-    _refuse_no_classes(headers, mask_assets)
-    grid = _grid(wish, headers, bands) if wish.is_given else header.grid
-    scenes = [_placed(scene, headers.get(scene.id), grid, wish, mask_assets) for scene in found.scenes]
-    within = tuple(scene for scene in scenes if _meets(scene, grid, found.assets))
-    if not within:
-        raise _outside(wish, bands)
-    if len(within) < len(scenes):
-        log.info("%d of %d scenes lie beside the area", len(scenes) - len(within), len(scenes))
-    return Layout(grid=grid, scenes=within, header=header)
-
-
-# -- what must be there ------------------------------------------------------------------------------------------
-
-
-def _called(scene_id: str, asset: str) -> str:
+def called(scene_id: str, asset: str) -> str:
+    """How a message names one file of a scene."""
     return scene_id if asset == "data" else f"{scene_id} {asset}"
 
 
-def _refuse_absent(scenes: Sequence[Scene], assets: Sequence[str]) -> None:
-    absent = [_called(scene.id, asset) for scene in scenes for asset in assets if asset not in scene.assets]
-    if absent:
-        raise InputError(
-            f"{len(absent)} files are not there: {some(absent)}",
-            f"{', '.join(assets)} of every scene; none is left unmasked or without a band silently",
-            "leave these scenes out, or add the files",
-        )
-
-
-def _refuse_stacks(header: Header, assets: Sequence[str]) -> None:
-    if header.count != 1:
-        raise InputError(
-            f"The files of {', '.join(assets)} have {header.count} bands each", "one band a file", "name other files"
-        )
-
-
-def _refuse_no_classes(headers: Mapping[str, Mapping[str, Header]], assets: Sequence[str]) -> None:
-    odd = [
-        f"{_called(scene_id, asset)}: {of[asset].count} bands of {of[asset].dtype}"
-        for scene_id, of in headers.items()
-        for asset in assets
-        if of[asset].count != 1 or np.dtype(of[asset].dtype).kind not in "ui"
-    ]
-    if odd:
-        raise InputError(
-            f"{len(odd)} files cannot be masks: {some(odd)}",
-            "one band of integers: classes or bits",
-            "name other files",
-        )
-
-
-# -- the grid ----------------------------------------------------------------------------------------------------
-
-
-def _one_name_a_crs(headers: Mapping[str, Mapping[str, Header]]) -> dict[str, dict[str, Header]]:
+def one_name_a_crs(headers: Mapping[str, Mapping[str, Header]]) -> dict[str, dict[str, Header]]:
     """The headers with one text for each CRS: one file says EPSG:32631, the next spells it out."""
     names: dict[str, str] = {}
     for text in dict.fromkeys(header.grid.crs for of in headers.values() for header in of.values()):
@@ -157,8 +61,17 @@ def _same_crs(one: str, other: str) -> bool:
     return bool(CRS.from_string(one) == CRS.from_string(other))
 
 
-def _grid(wish: Wish, headers: Mapping[str, Mapping[str, Header]], bands: Mapping[str, Header]) -> Grid:
-    """The grid that is wished for."""
+def grid_of(wish: Wish, headers: Mapping[str, Mapping[str, Header]], bands: Mapping[str, Header]) -> Grid:
+    """The grid that is wished for.
+
+    Args:
+        wish: at least one of CRS, resolution and area.
+        headers: of all files, scene by scene; one text a CRS.
+        bands: of those that bands are made of, by the name a message is to use.
+
+    Raises:
+        InputError: it cannot be, or not be from these files.
+    """
     lost = [name for name, header in bands.items() if not header.grid.crs]
     if lost:
         raise InputError(
@@ -167,9 +80,7 @@ def _grid(wish: Wish, headers: Mapping[str, Mapping[str, Header]], bands: Mappin
             "leave crs, resolution and area out, or give the files their georeference",
         )
     if isinstance(wish.resolution, str):
-        chosen = {
-            _called(i, wish.resolution): of[wish.resolution] for i, of in headers.items() if wish.resolution in of
-        }
+        chosen = {called(i, wish.resolution): of[wish.resolution] for i, of in headers.items() if wish.resolution in of}
         if not chosen:
             assets = sorted({asset for of in headers.values() for asset in of})
             raise InputError(f"No scene has a band {wish.resolution!r}", f"a number, or one of {', '.join(assets)}",
@@ -200,7 +111,7 @@ def _on_lattice(headers: Mapping[str, Header], wish: Wish) -> Grid:
         left, right = max(left, _floor(cols)), min(right, _ceil(cols))
         top, bottom = max(top, _floor(rows)), min(bottom, _ceil(rows))
         if left >= right or top >= bottom:
-            raise _outside(wish, headers)
+            raise outside(wish, headers)
     a, b, c, d, e, f = usual.transform
     transform = (a, b, a * left + b * top + c, d, e, d * left + e * top + f)
     return usual.model_copy(update={"transform": transform, "width": right - left, "height": bottom - top})
@@ -237,7 +148,7 @@ def _anchored(wish: Wish, grids: Mapping[str, Grid]) -> Grid:
     if wish.area is not None:
         points = wish.area.points(crs)
     else:
-        points = np.concatenate([_outline(grid, crs) for grid in grids.values()])
+        points = np.concatenate([outline(grid, crs) for grid in grids.values()])
     (left, bottom), (right, top) = points.min(axis=0), points.max(axis=0)
     if not np.isfinite([left, bottom, right, top]).all():
         raise InputError(f"The scenes have no place in {crs}", "a CRS that holds where they lie", "choose another")
@@ -295,63 +206,18 @@ def _pixels(grid: Grid) -> str:
     return f"{a:.10g}×{abs(e):.10g}{turned} at {c:.10g}, {f:.10g} in {grid.crs or 'no CRS'}"
 
 
-def _outline(grid: Grid, crs: str) -> np.ndarray:  # type: ignore[type-arg]
+def outline(grid: Grid, crs: str) -> np.ndarray:  # type: ignore[type-arg]
     """Points all round a raster in another CRS, (n, 2)."""
     ring = densified(np.array(grid.corners()))
     return np.stack(reproject(ring[:, 0], ring[:, 1], grid.crs, crs), axis=1) if crs != grid.crs else ring
 
 
-def _outside(wish: Wish, headers: Mapping[str, Header]) -> InputError:
-    outlines = [_outline(header.grid, "EPSG:4326") for header in headers.values() if header.grid.crs]
+def outside(wish: Wish, headers: Mapping[str, Header]) -> InputError:
+    """The refusal of an area where no scene lies."""
+    outlines = [outline(header.grid, "EPSG:4326") for header in headers.values() if header.grid.crs]
     (west, south), (east, north) = np.concatenate(outlines).min(axis=0), np.concatenate(outlines).max(axis=0)
     return InputError(
         f"None of the scenes lies in the area {wish.area.said if wish.area else ''}",
         f"an area that meets them; they reach from {west:.3f},{south:.3f} to {east:.3f},{north:.3f}",
         "correct the area (west,south,east,north), or choose other scenes",
     )
-
-
-# -- places ------------------------------------------------------------------------------------------------------
-
-
-def _placed(
-    scene: Scene, headers: Mapping[str, Header] | None, grid: Grid, wish: Wish, mask_assets: Sequence[str]
-) -> Scene:
-    """The scene with the places of those files that do not lie on the grid pixel for pixel."""
-    if headers is None:
-        unknown = scene.assets if wish.is_given else mask_assets
-        return scene.model_copy(update={"places": dict.fromkeys(unknown, UNKNOWN)})
-    places = {asset: _place(grid, header.grid, _called(scene.id, asset)) for asset, header in headers.items()}
-    return scene.model_copy(update={"places": {asset: place for asset, place in places.items() if place}})
-
-
-def _place(grid: Grid, file: Grid, name: str) -> Place | None:
-    offset = grid.offset_of(file)
-    if offset == (0, 0) and (file.width, file.height) == (grid.width, grid.height):
-        return None
-    if offset is None and not (file.crs and grid.crs):
-        raise InputError(
-            f"{name} has no georeference, and {file.width}×{file.height} px instead of {grid.width}×{grid.height}",
-            "a CRS and a transform in the file or in its STAC item, or the pixels of the scenes",
-            "leave it out, or give it its georeference",
-        )
-    return Place(crs=file.crs, transform=file.transform, width=file.width, height=file.height, offset=offset)
-
-
-def _meets(scene: Scene, grid: Grid, assets: Sequence[str]) -> bool:
-    """Whether any of the scene's bands has a pixel on the grid; one that cannot be opened stays, to be named."""
-    return any(_place_meets(scene.places.get(asset), grid) for asset in assets)
-
-
-def _place_meets(place: Place | None, grid: Grid) -> bool:
-    if place is None or place == UNKNOWN:
-        return True
-    if place.offset is not None:
-        (left, top), (right, bottom) = place.offset, (place.offset[0] + place.width, place.offset[1] + place.height)
-    else:
-        file = Grid(**place.model_dump(exclude={"offset"}), block=(1, 1))
-        cols, rows = pixels_of(grid.transform, *_outline(file, grid.crs).T)
-        if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
-            return True
-        left, top, right, bottom = cols.min(), rows.min(), cols.max(), rows.max()
-    return bool(left < grid.width and top < grid.height and right > 0 and bottom > 0)

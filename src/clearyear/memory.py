@@ -117,7 +117,7 @@ def _pixel_bytes(plan: Plan, threads: int) -> int:
     crss = {place.crs for scene in plan.scenes for place in scene.places.values()} - {plan.grid.crs}
     # While the places in one CRS are worked out, the points they come from stand beside them.
     fields = FIELD_BYTES * (len(crss) + 1) if crss else 0
-    return len(plan.scenes) * plan.valid_bands + fields + threads * _JOB_PIXEL_BYTES
+    return len(plan.scenes) * plan.valid_bands * plan.valid_masks + fields + threads * _JOB_PIXEL_BYTES
 
 
 def _held_bytes(plan: Plan) -> int:

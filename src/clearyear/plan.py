@@ -149,6 +149,13 @@ class Plan(BaseModel):
         apart = any(len(places) > 1 for places in placed) or (fused and not self.reducer.whole_samples)
         return self.product.n_bands if apart else 1
 
+    @cached_property
+    def valid_masks(self) -> int:
+        """How many such masks: one; two where the reducer wants to know it before opening and dilation too; or none."""
+        grows = any(mask.opening or mask.dilation for mask in self.product.masks)
+        wanted = 2 if grows and getattr(self.reducer, "wants_raw", False) else 1
+        return wanted if self.valid_bands else 0
+
     # -- names below the destination ------------------------------------------------------------------
 
     @property

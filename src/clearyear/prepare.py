@@ -9,10 +9,11 @@ from functools import lru_cache
 from clearyear.area import read_area
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
-from clearyear.geobox import Wish, lay_out
+from clearyear.geobox import Wish
 from clearyear.job import Job
 from clearyear.masks import Mask
 from clearyear.periods import Period, parse_period, year_before
+from clearyear.places import lay_out
 from clearyear.plan import Plan, Product
 from clearyear.reducers import get_reducer
 from clearyear.scenes import changed_scenes

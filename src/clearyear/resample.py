@@ -48,6 +48,7 @@ def sample(
     *,
     method: str,
     invalid: NDArray[Any],
+    fill: Any,
     out: NDArray[Any],
     inside: NDArray[np.bool_],
 ) -> None:
@@ -70,12 +71,13 @@ def sample(
         points: x and y in the raster's CRS, each (H, W); what is not finite is outside.
         method: nearest, bilinear or cubic.
         invalid: the invalid values, in the pixels' type; NaN always is.
-        out: (B, H, W) in the pixels' type; 0 where the raster does not reach.
+        fill: what stands where the raster does not reach.
+        out: (B, H, W) in the pixels' type.
         inside: (H, W), set to whether it does.
     """
     limits = np.iinfo(out.dtype) if out.dtype.kind in "ui" else None
     lowest, highest = (float(limits.min), float(limits.max)) if limits else (0.0, 0.0)
-    by = (_ORDER[method], invalid, lowest, highest)
+    by = (_ORDER[method], invalid, lowest, highest, out.dtype.type(fill))
     _sample(pixels, *corner, np.array(transform), *size, *points, *by, out, inside)
 
 
@@ -172,7 +174,7 @@ def _interpolated(plane, left, top, column, row, order, invalid):  # type: ignor
 
 @numba.njit(nogil=True, cache=True)
 def _sample(  # type: ignore[no-untyped-def]
-    pixels, left, top, transform, width, height, xs, ys, order, invalid, lowest, highest, out, inside
+    pixels, left, top, transform, width, height, xs, ys, order, invalid, lowest, highest, fill, out, inside
 ):
     """See ``sample``; lowest < highest for integers only."""
     for i in range(xs.shape[0]):
@@ -182,7 +184,7 @@ def _sample(  # type: ignore[no-untyped-def]
             inside[i, j] = is_inside
             for band in range(out.shape[0]):
                 if not is_inside:
-                    out[band, i, j] = 0
+                    out[band, i, j] = fill
                     continue
                 plane = pixels[band]
                 own = plane[v - top, u - left]

@@ -163,14 +163,14 @@ def _reduce_piece(
 ) -> None:
     """Reduce one piece strip by strip and put the strips where they belong in ``layers``, made at the first."""
     reducer = plan.reducer
-    stack, valid = seen.stack, seen.valid
+    stack = seen.stack
     _, _, height, width = stack.shape
     rows = strip_rows(plan, width, height)
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
         strip = slice(top, top + rows)
-        mask = None if valid is None else valid[:, :, strip]
-        return top, reducer.reduce(stack[:, :, strip], plan.product.invalid_values, plan.product.nodata, valid=mask)
+        masks = {name: mask[:, :, strip] for name, mask in seen.masks.items()}
+        return top, reducer.reduce(stack[:, :, strip], plan.product.invalid_values, plan.product.nodata, **masks)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():
