@@ -13,7 +13,19 @@ CORE = ROOT / "src" / "clearyear"
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
-    {"periods", "grid", "masks", "reducers", "display", "scenes.scene", "scenes.names"},
+    {
+        "periods",
+        "grid",
+        "coordinates",
+        "area",
+        "masks",
+        "reducers",
+        "display",
+        "resample",
+        "samples",
+        "scenes.scene",
+        "scenes.names",
+    },
     {
         "product",
         "plan",
@@ -29,8 +41,10 @@ LAYERS = [
         "layers",
         "parts",
         "scenes",
+        "geobox",
+        "places",
     },
-    {"cog", "direct", "index_cache", "sources", "read", "demo"},
+    {"cog", "direct", "index_cache", "sources", "read", "located", "observe", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
     {"finding", "job_product"},

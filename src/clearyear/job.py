@@ -1,11 +1,12 @@
 """The job: what a user asks for, as flags, a YAML file or the form in the Prefect UI."""
 
 import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clearyear.display import Display
 from clearyear.errors import InputError
@@ -16,6 +17,20 @@ from clearyear.settings import Bytes
 Name = Annotated[str, Field(pattern=NAME)]
 
 Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
+
+
+def _resolution(value: Any) -> Any:
+    """``10`` of the command line for 10; what is no number is a band."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    if isinstance(value, bool) or not 0 < number < math.inf:
+        raise ValueError("a resolution is a positive number, or the name of a band")
+    return number
+
+
+Resolution = Annotated[float | Text, BeforeValidator(_resolution)]
 
 
 class Job(BaseModel):
@@ -156,6 +171,30 @@ class Job(BaseModel):
         title="Picture",
         description="Make an RGBA picture beside the mosaic, with one fixed stretch, so that months compare: "
         '{"bands": ["red", "green", "blue"], "min": 0, "max": 3000, "gamma": 1.0}; numbers are the composite\'s.',
+    )
+    crs: Text | None = Field(
+        default=None,
+        title="CRS of the result",
+        description="EPSG:32633, say: scenes of another are resampled. Left out: the one all scenes have.",
+    )
+    resolution: Resolution | None = Field(
+        default=None,
+        title="Resolution of the result",
+        description="Side of a pixel in units of the CRS, edges at multiples of it; or a band's name (B04), whose "
+        "pixels are then the result's. Left out: the scenes' own pixels.",
+        examples=[10, "B04"],
+    )
+    area: Text | list[float] | None = Field(
+        default=None,
+        title="Area",
+        description="west,south,east,north in degrees, or a GeoJSON file: the result is cropped to the box round it. "
+        "Left out: all that the scenes cover.",
+        examples=["14.1,45.9,14.4,46.1"],
+    )
+    resampling: Literal["nearest", "bilinear", "cubic"] = Field(
+        default="nearest",
+        title="Resampling",
+        description="How bands come to another grid. Class and bit bands are always nearest.",
     )
 
 

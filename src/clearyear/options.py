@@ -108,6 +108,10 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
         ),
+        click.option("--crs", help="CRS of the result: EPSG:32633.  [default: the scenes' own]"),
+        click.option("--resolution", help="Its pixels: a number in units of the CRS, or a band whose pixels it takes."),
+        click.option("--area", help="Crop to west,south,east,north in degrees, or to a GeoJSON file."),
+        click.option("--resampling", help="nearest, bilinear or cubic, for bands on another grid.  [default: nearest]"),
     ]
     for option in reversed(options):
         function = option(function)

@@ -116,6 +116,34 @@ class Plan(BaseModel):
         composite = tuple(key for key, (layer, _) in self.files.items() if layer == "composite")
         return (VISUAL,) if self.product.display else composite
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether each scene is one file on the grid itself, with nothing beside it: what needs the least reading."""
+        special = any(scene.places or scene.add or scene.group for scene in self.scenes)
+        return self.product.assets == ("data",) and not self.product.masks and not special
+
+    @cached_property
+    def valid_bands(self) -> int:
+        """Bands of the mask that goes beside a stack: none where values alone say what is valid; one; one a band.
+
+        One a band where the bands of a scene do not reach equally far, or each is fused on its own.
+        """
+        assets, masks = self.product.assets, self.product.masks
+        placed = [{scene.places.get(asset) for asset in assets} for scene in self.scenes]
+        groups = [scene.group for scene in self.scenes if scene.group]
+        fused = len(set(groups)) < len(groups)
+        if not (masks or fused or any(places != {None} for places in placed)):
+            return 0
+        apart = any(len(places) > 1 for places in placed) or (fused and not self.reducer.whole_samples)
+        return self.product.n_bands if apart else 1
+
+    @cached_property
+    def valid_masks(self) -> int:
+        """How many such masks: one; two where the reducer wants to know it before opening and dilation too; or none."""
+        grows = any(mask.opening or mask.dilation for mask in self.product.masks)
+        wanted = 2 if grows and self.reducer.wants_raw else 1
+        return wanted if self.valid_bands else 0
+
     # -- names below the destination ------------------------------------------------------------------
 
     @property
