@@ -31,9 +31,10 @@ LAYERS = [
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
+    {"convert"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"console", "options", "cli", "cli_convert"},
 ]
 
 
