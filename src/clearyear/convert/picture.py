@@ -116,7 +116,7 @@ def write_jpeg(source: Source, target: Path, bands: Bands) -> Picture:
     try:
         _write_plain(source, plain, picture, show)
         with rasterio.open(plain, driver="GTiff") as image:
-            rasterio_copy(image, target, driver="JPEG", quality=QUALITY, comment=_comment(picture))
+            rasterio_copy(image, target, driver="JPEG", quality=QUALITY)
     finally:
         plain.unlink(missing_ok=True)
     _read_back(target, dataset)
@@ -159,14 +159,6 @@ def _write_plain(
         for strip in strips(dataset, len(picture.bands)):
             pixels, valid = read_strip(source, picture.bands, strip)
             image.write(show(pixels, valid), window=rasterio_window(strip))
-
-
-def _comment(picture: Picture) -> str:
-    """What the JPEG says of itself."""
-    made = f"clearyear: bands {','.join(map(str, picture.bands))}"
-    if picture.stretch:
-        made += f", values {picture.stretch[0]:.9g} to {picture.stretch[1]:.9g} stretched to 1 to 255, 0 is not valid"
-    return made
 
 
 def _read_back(target: Path, source: DatasetReader) -> None:

@@ -65,7 +65,9 @@ def open_source(path: Path, mask: Path | None) -> Iterator[Source]:
         ReadError: it is none, or cannot be read inside the block.
         InputError: it is more than one image, or its mask is not one for all bands.
     """
-    read_header(str(path))  # what claims to be impossibly large is refused before anything is read by its word
+    for file in (path, mask):
+        if file is not None:
+            read_header(str(file))  # what claims to be impossibly large is refused before anything is read by its word
     with ExitStack() as stack:
         dataset = stack.enter_context(open_raster(str(path)))
         if dataset.subdatasets:
@@ -74,16 +76,26 @@ def open_source(path: Path, mask: Path | None) -> Iterator[Source]:
                 "one image a file",
                 "take them apart, with `gdal_translate GTIFF_DIR:2:in.tif out.tif`",
             )
-        beside = None
-        if mask is not None:
-            beside = stack.enter_context(open_raster(str(mask)))
-            if (beside.width, beside.height, beside.count) != (dataset.width, dataset.height, 1):
-                raise InputError(
-                    f"the mask {mask.name} beside it has {beside.width} × {beside.height} px, {beside.count} bands",
-                    f"one band of {dataset.width} × {dataset.height} px",
-                    "make it anew or take it away",
-                )
+        beside = stack.enter_context(open_raster(str(mask))) if mask else None
+        if beside is not None:
+            _refuse_mask(beside, dataset)
         yield Source(path, dataset, beside)
+
+
+def _refuse_mask(mask: DatasetReader, image: DatasetReader) -> None:
+    name = Path(mask.name).name
+    if (mask.width, mask.height, mask.count) != (image.width, image.height, 1):
+        raise InputError(
+            f"the mask {name} beside it has {mask.width} × {mask.height} px, {mask.count} bands",
+            f"one band of {image.width} × {image.height} px",
+            "make it anew or take it away",
+        )
+    if any(mask.tags().get(f"INTERNAL_MASK_FLAGS_{band}") != "2" for band in image.indexes):
+        raise InputError(
+            f"the file {name} beside it is no mask of GDAL's for all bands",
+            "one that says so, by INTERNAL_MASK_FLAGS_1=2 and so on",
+            "make it anew or take it away",
+        )
 
 
 def write_cog(source: Source, target: Path, *, compress: str) -> None:

@@ -155,9 +155,10 @@ class _Places:
         """
         remote = is_remote(self.folder)
         if "://" in address or address.startswith(("/", "~")):
-            if remote and ("://" not in address or split_uri(address)[0] not in ("gs", "s3", "https")):
+            scheme, _, path = split_uri(address)
+            if remote and scheme in ("file", "http"):  # http is of this machine only
                 raise _foreign(address)
-            whole = address if "://" in address else split_uri(address)[2]
+            whole = path if scheme == "file" else address
             return whole, self._name(whole)
         path = posixpath.normpath(address)
         if remote and path.startswith(".."):
@@ -188,6 +189,8 @@ def _row(text: str, cells: tuple[str, ...], place: _Places) -> Row:
             raise InputError(
                 f"the row has {len(cells)} cells", "two: path/to/image.tif,<bands>", 'quote a list of bands: "4,3,2"'
             )
+        if not cells[0]:
+            raise InputError("the row names no image", "path/to/image.tif,<bands>", "name it")
         source, name = place.image(cells[0])
         return Row(text=text, image=Image(source=source, name=name, bands=parse_bands("".join(cells[1:2]))))
     except ClearyearError as error:

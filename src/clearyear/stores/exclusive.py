@@ -44,8 +44,7 @@ def _held(path: Path, expected: str) -> Iterator[bool]:
     name means another file by then.
     """
     try:
-        # Over NFS only who may write can lock; here even another's file, which may be removed all the same.
-        descriptor = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+        descriptor = _open(path)
     except FileNotFoundError:
         yield False
         return
@@ -55,3 +54,11 @@ def _held(path: Path, expected: str) -> Iterator[bool]:
         yield held.st_nlink > 0 and os.path.samestat(held, path.stat()) and version_of_file(held) == expected
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """A descriptor to lock: over NFS for writing, or it cannot be; another's file may be for reading only."""
+    try:
+        return os.open(path, os.O_RDWR)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
