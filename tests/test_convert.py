@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from affine import Affine
 from conftest import DATA, write_scene
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ from rasterio.enums import ColorInterp
 
 from clearyear.convert import image as module
 from clearyear.convert.image import convert_image
-from clearyear.convert.picture import Bands, choose_bands
-from clearyear.convert.raster import differences, open_source
+from clearyear.convert.picture import Bands, Picture, choose_bands, write_jpeg
+from clearyear.convert.raster import differences, open_source, write_cog
 from clearyear.convert.record import Image, Options, Record
 from clearyear.convert.stretch import Stretch, percentiles
 from clearyear.errors import ClearyearError, InputError, ReadError
@@ -47,6 +48,11 @@ def conformance() -> list[str]:
 
 def convert(path: Path, out: Path, *, bands: Bands = None, **options: Any) -> Record:
     return convert_image(Image(source=str(path), name=path.stem, bands=bands), str(out), Options(**options)).record
+
+
+def picture_of(record: Record) -> Picture:
+    assert record.picture is not None
+    return record.picture
 
 
 def left_in(folder: Path) -> list[str]:
@@ -97,7 +103,7 @@ def test_converted_or_refused_by_name(name: str, tmp_path: Path) -> None:
     with Pillow.open(out / f"{source.stem}.jpg") as picture:
         picture.load()
         assert picture.size == (record.width, record.height)
-        assert picture.mode == ("RGB" if len(record.picture.bands) == 3 or record.picture.palette else "L")
+        assert picture.mode == ("RGB" if len(picture_of(record).bands) == 3 or picture_of(record).palette else "L")
     assert left_in(out) == sorted(f"{source.stem}{e}" for e in (".convert.json", ".jpg", ".tif"))
     # A COG of ours is one more GeoTIFF: made again it is the same, byte for byte.
     again = convert(out / f"{source.stem}.tif", tmp_path / "again")
@@ -132,7 +138,7 @@ DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int6
 def test_every_sample_type(dtype: str, compress: str, tmp_path: Path) -> None:
     pixels = RNG.integers(0, 2**62, (2, 70, 90)).astype(np.int64).view(np.float64 if dtype == "float64" else np.int64)
     if dtype.startswith("complex"):
-        pixels = pixels + 1j * RNG.random(pixels.shape)  # type: ignore[assignment]
+        pixels = pixels + 1j * RNG.random(pixels.shape)
     path = write_scene(tmp_path / "a.tif", pixels.astype(dtype), nodata=None, compress="deflate")
     jpeg = not dtype.startswith("complex")
     record = convert(path, tmp_path / "out", compress=compress, jpeg=jpeg)
@@ -268,6 +274,21 @@ def test_a_georeference_that_lies_beside_an_image_is_not_lost_silently(tmp_path:
         convert(path, tmp_path / "out")
 
 
+def test_a_georeference_that_cannot_be_read_is_not_lost_silently(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.tif", bytes_of((1, 20, 20)))
+    with tifffile.TiffFile(path) as tiff:
+        offset = tiff.pages.first.tags["ModelTiepointTag"].offset
+    data = bytearray(path.read_bytes())
+    data[offset + 8 : offset + 12] = b"\xff\xff\xff\x7f"  # its values lie far behind the end
+    path.write_bytes(data)
+    with rasterio.open(path) as dataset:
+        assert dataset.transform == Affine(10, 0, 0, 0, -10, 0)  # GDAL goes on, with another place
+        dataset.read()
+    with pytest.raises(ReadError, match=r"GeoTiePoints.*tag ignored"):
+        convert(path, tmp_path / "out")
+    assert left_in(tmp_path / "out") == []
+
+
 def test_a_damaged_block_that_gdal_does_not_notice_is_a_failure(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 9, (1, 64, 64), dtype=np.uint8)
     path = write_scene(tmp_path / "a.tif", pixels, blockxsize=64, blockysize=64)
@@ -323,7 +344,7 @@ def test_what_the_cog_lost_is_noticed(change: Any, said: str, tmp_path: Path) ->
 
 
 def test_nothing_is_published_that_is_not_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, right = write_scene(tmp_path / "a.tif", bytes_of((1, 20, 20))), module.write_cog
+    path, right = write_scene(tmp_path / "a.tif", bytes_of((1, 20, 20))), write_cog
 
     def careless(source: Any, target: Path, **options: Any) -> None:
         right(source, target, **options)
@@ -355,7 +376,7 @@ def test_a_palette_is_expanded(tmp_path: Path) -> None:
     colours = {n: (16 * n, 255 - 16 * n, 80, 255) for n in range(16)}
     with rasterio.open(path, "r+") as dataset:
         dataset.write_colormap(1, colours)
-    assert convert(path, tmp_path / "out").picture.palette
+    assert picture_of(convert(path, tmp_path / "out")).palette
     with Pillow.open(tmp_path / "out" / "a.jpg") as picture:
         shown = np.asarray(picture)[8::16, 8::16].reshape(16, 3).astype(int)
     assert np.abs(shown - [colours[n][:3] for n in range(16)]).max() < 12
@@ -374,7 +395,7 @@ def test_the_stretch_is_between_the_percentiles_of_what_is_valid(dtype: str, tmp
     valid = np.isfinite(pixels).all(axis=0) & (pixels != 7).all(axis=0)
     seen = np.sort(pixels[:, valid].ravel())
     expected = tuple(float(np.float32(seen[(seen.size - 1) * percent // 100])) for percent in (2, 98))
-    assert record.picture.stretch == expected
+    assert picture_of(record).stretch == expected
     with open_source(path, None) as source:
         assert percentiles(source, (1, 2, 3)) == expected
     shown = Stretch(*expected)(pixels, valid)
@@ -390,9 +411,9 @@ def test_the_stretch_is_between_the_percentiles_of_what_is_valid(dtype: str, tmp
 
 def test_a_stretch_of_nothing_and_of_one_value(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "a.tif", np.zeros((1, 20, 20), np.uint16))
-    assert convert(path, tmp_path / "out").picture.stretch == (0, 0)
+    assert picture_of(convert(path, tmp_path / "out")).stretch == (0, 0)
     path = write_scene(tmp_path / "b.tif", np.full((1, 20, 20), 500, np.uint16))
-    assert convert(path, tmp_path / "out").picture.stretch == (500, 500)
+    assert picture_of(convert(path, tmp_path / "out")).stretch == (500, 500)
     with Pillow.open(tmp_path / "out" / "b.jpg") as picture:
         assert picture.getextrema() == (128, 128)
 
@@ -480,7 +501,8 @@ def test_other_options_are_another_conversion(image: Path, tmp_path: Path) -> No
     first, second = convert(image, tmp_path / "out"), convert(image, tmp_path / "out", compress="deflate")
     assert first.fingerprint != second.fingerprint
     assert first.files["cog"].sha256 != second.files["cog"].sha256
-    assert convert(image, tmp_path / "out", bands=(3, 2, 1), compress="deflate").picture.bands == (3, 2, 1)
+    shown = convert(image, tmp_path / "out", bands=(3, 2, 1), compress="deflate")
+    assert picture_of(shown).bands == (3, 2, 1)
 
 
 def test_killed_before_the_record_it_is_done_again(
@@ -514,7 +536,7 @@ def test_a_source_that_breaks_leaves_what_was_made_of_its_last_version(image: Pa
 def test_a_source_that_changes_meanwhile_is_tried_again(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = module.write_jpeg
+    right = write_jpeg
 
     def meanwhile(*arguments: Any) -> Any:
         os.utime(image, (5, 5))

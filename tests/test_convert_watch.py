@@ -18,6 +18,7 @@ from conftest import write_scene
 from loopback.gcs import GcsServer
 
 from clearyear.convert import image as module
+from clearyear.convert.raster import write_cog
 from clearyear.convert.record import Options
 from clearyear.convert.run import Result, convert_all
 from clearyear.convert.tickets import Ticket
@@ -83,11 +84,10 @@ def out(place: str) -> str:
 def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often a COG was made of each image, by the name of its file."""
     counts: Counter[str] = Counter()
-    right = module.write_cog
 
     def counted(source: Any, *arguments: Any, **options: Any) -> None:
         counts[source.path.name] += 1
-        right(source, *arguments, **options)
+        write_cog(source, *arguments, **options)
 
     monkeypatch.setattr(module, "write_cog", counted)
     return counts

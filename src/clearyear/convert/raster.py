@@ -16,7 +16,8 @@ from rasterio.io import DatasetReader
 from rasterio.shutil import copy as rasterio_copy
 
 from clearyear.cog import rasterio_window
-from clearyear.errors import InputError
+from clearyear.convert.complaints import complaints_of_tags
+from clearyear.errors import InputError, ReadError
 from clearyear.gdal import open_raster
 from clearyear.grid import Window
 from clearyear.layers import cog_block
@@ -69,7 +70,10 @@ def open_source(path: Path, mask: Path | None) -> Iterator[Source]:
         if file is not None:
             read_header(str(file))  # what claims to be impossibly large is refused before anything is read by its word
     with ExitStack() as stack:
+        complaints = stack.enter_context(complaints_of_tags())
         dataset = stack.enter_context(open_raster(str(path)))
+        if complaints:
+            raise ReadError(complaints[0], "a GeoTIFF whose tags can all be read")
         if dataset.subdatasets:
             raise InputError(
                 f"it holds {len(dataset.subdatasets)} images",

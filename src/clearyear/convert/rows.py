@@ -94,7 +94,7 @@ def rows_of(sheet: Sheet, uri: str, root: str) -> list[Row]:
     folder = parent_of(uri)[0].rstrip("/")
     place = _Places(folder, root.rstrip("/"))
     with ThreadPoolExecutor(_THREADS) as pool:
-        return refuse_doubles(pool.map(lambda row: _row(*row, place), sheet.cells))
+        return refuse_doubles(pool.map(lambda row: _row(row[0], row[1], place), sheet.cells))
 
 
 def find_rows(source: str, out: str, bands: Bands = None) -> list[Row]:

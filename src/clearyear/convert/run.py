@@ -58,8 +58,10 @@ def results_of(rows: Sequence[Row], answers: dict[str, Answer]) -> list[Result]:
     found = []
     for row in rows:
         answer: Answer = answers[row.image.name] if row.image else Failure(cause=row.cause, do=row.do)
-        kept = {"converted": answer} if isinstance(answer, Converted) else {"failure": answer}
-        found.append(Result(row=row, **kept))  # type: ignore[arg-type]
+        if isinstance(answer, Converted):
+            found.append(Result(row=row, converted=answer))
+        else:
+            found.append(Result(row=row, failure=answer))
     return found
 
 

@@ -67,9 +67,9 @@ def strips(dataset: DatasetReader, n_bands: int) -> Iterator[Window]:
 def read_strip(source: Source, bands: Sequence[int], strip: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     """(B, H, W) samples and (H, W): whether a pixel is valid in all of these bands."""
     pixels = source.dataset.read(list(bands), window=rasterio_window(strip))
-    valid = source.validity(strip, bands).all(axis=0)
+    valid: NDArray[np.bool_] = np.all(source.validity(strip, bands), axis=0)
     if pixels.dtype.kind == "f":
-        valid &= np.isfinite(pixels).all(axis=0)
+        valid = valid & np.isfinite(pixels).all(axis=0)
     return pixels, valid
 
 
