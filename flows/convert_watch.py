@@ -64,8 +64,7 @@ def convert_watch(
         uri = store.uri(taken.name)
         get_run_logger().info("Taken: %s", uri)
         try:
-            found = carry_out(taken, out, options, workers or current_settings().workers)
-            lists[uri], texts = found
+            lists[uri], texts = carry_out(taken, out, options, workers or current_settings().workers)
         except InputError as error:
             problems[uri] = Failure.of(error)
             texts = taken.reject(error)
@@ -132,7 +131,7 @@ def final_state(lists: dict[str, Sequence[Result]], problems: dict[str, Failure]
     failed = [result for result in results if result.failure]
     outcome = {
         "expected": len(results),
-        "failed": [{"row": r.row.text.strip(), "cause": r.failure.cause} for r in failed if r.failure],
+        "failed": [{"source": r.called, "cause": r.failure.cause} for r in failed if r.failure],
         "lists": {uri: problem.cause for uri, problem in problems.items()},
     }
     if not failed and not problems:
@@ -141,7 +140,7 @@ def final_state(lists: dict[str, Sequence[Result]], problems: dict[str, Failure]
     if failed:
         first = failed[0]
         cause = first.failure.cause if first.failure else ""
-        parts.append(f"{len(failed)} of {len(results)} images are not converted ({first.row.text.strip()}: {cause})")
+        parts.append(f"{len(failed)} of {len(results)} images are not converted ({first.called}: {cause})")
     parts += [f"{uri} is not converted ({problem.cause})" for uri, problem in problems.items()]
     sentence = "; ".join(parts)
     return Failed(message=sentence, data=IncompleteError(sentence, outcome=outcome))

@@ -13,7 +13,6 @@ from clearyear.convert.image import convert_image
 from clearyear.convert.record import Image, Options
 from clearyear.convert.run import Failure, Result
 from clearyear.report_text import table
-from clearyear.stores import shown
 from tasks.window_median import is_transient
 
 RETRIES = 3
@@ -57,7 +56,7 @@ def show_results(lists: dict[str, Sequence[Result]], problems: dict[str, Failure
     """
     failed = [(csv, r) for csv, results in lists.items() for r in results if r.failure]
     rows = [
-        {"image": _called(r), "cause": r.failure.cause, "what to do": r.failure.do, "list": csv}
+        {"image": r.called, "cause": r.failure.cause, "what to do": r.failure.do, "list": csv}
         for csv, r in failed
         if r.failure
     ]
@@ -68,11 +67,6 @@ def show_results(lists: dict[str, Sequence[Result]], problems: dict[str, Failure
     lines = ["# Images converted", "", *table(head, counts), "", "Written:", "", *(f"- `{uri}`" for uri in written)]
     create_markdown_artifact("\n".join(lines), key="convert-summary", description=f"{len(counts)} lists")
     create_table_artifact(rows[:_SHOWN], key="failed-images", description=_advice(rows))
-
-
-def _called(result: Result) -> str:
-    image = result.row.image
-    return shown(image.source) if image else result.row.text.strip()
 
 
 def _counts(results: Sequence[Result]) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from conftest import write_scene
 from harness import PATIENCE, Prefect
 
+from clearyear.convert.image import convert_image
 from clearyear.errors import ReadError
 
 
@@ -52,7 +53,7 @@ def test_completed_only_if_every_image_is_converted(tmp_path: Path) -> None:
     (inbox / "odd-raw.csv").write_bytes(b"\xff")
     state = watch(inbox, out)
     assert state.name == "Failed"
-    assert state.message.startswith("1 of 4 images are not converted (i03.tif,3: i03.tif, band 1: ")
+    assert state.message.startswith(f"1 of 4 images are not converted ({inbox}/i03.tif: i03.tif, band 1: ")
     assert "odd-processing-" in state.message
     assert "is not converted (it is not text in UTF-8" in state.message
     written = ["bad-failed", "bad-failed-causes", "bad-processed", "good-processed", "odd-failed", "odd-failed-causes"]
@@ -68,19 +69,19 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
     from flows import convert_watch as module
     from tasks import convert
 
-    right, tries = convert.convert_image, []
+    tries: list[str] = []
 
     def flaky(image: Any, *arguments: Any, **options: Any) -> Any:
         tries.append(image.name)
         if image.name == "i00" and tries.count("i00") < 3:
             raise ReadError("the store is busy", transient=True)
-        return right(image, *arguments, **options)
+        return convert_image(image, *arguments, **options)
 
     monkeypatch.setattr(convert, "convert_image", flaky)
     monkeypatch.setattr(module, "convert_one", convert.convert_one.with_options(retry_delay_seconds=0))
     write_list(tmp_path / "in", make_images(tmp_path / "in", 3, broken=1))
     state = watch(tmp_path / "in", tmp_path / "out", jpeg=False)
-    assert state.message.startswith("1 of 3 images are not converted (i02.tif,3: ")
+    assert state.message.startswith(f"1 of 3 images are not converted ({tmp_path}/in/i02.tif: ")
     assert {name: tries.count(name) for name in ("i00", "i01", "i02")} == {"i00": 3, "i01": 1, "i02": 1}
 
 
@@ -143,7 +144,7 @@ def test_fifty_images_five_broken_and_a_kill_in_the_middle(quiet: Prefect, tmp_p
     second = quiet.submit(DEPLOYMENT, inbox=str(inbox), out=str(out))
     state = quiet.wait_for(second)
     assert state["name"] == "Failed"
-    assert state["message"].startswith("5 of 50 images are not converted (i45.tif,3: ")
+    assert state["message"].startswith(f"5 of 50 images are not converted ({inbox}/i45.tif: ")
     assert kinds(inbox) == ["x-failed", "x-failed-causes", "x-processed"]
     [failed], [processed] = inbox.glob("x-failed-*[0-9].csv"), inbox.glob("x-processed-*.csv")
     assert failed.read_text() == "".join(f"{name},3\n" for name in names[45:])

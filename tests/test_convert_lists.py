@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from click.testing import CliRunner
 from conftest import write_scene
+from loopback.http import HttpServer
 
 from clearyear.cli import main
 from clearyear.convert.picture import Bands
@@ -207,3 +209,17 @@ def test_what_a_person_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert second.endswith("What to do: mend or replace the file")
     assert third == f"out      {tmp_path}/converted"
     assert done.stderr == ""
+
+
+def test_images_on_the_web_and_no_signature_anywhere(cli: Cli, tmp_path: Path) -> None:
+    with HttpServer() as web:
+        web.files["/in/a.tif"] = make_image(tmp_path / "in" / "a.tif").read_bytes()
+        web.files["/in/b.tif"] = b"no image"
+        (tmp_path / "list.csv").write_text("".join(f"{web.url}/in/{name}.tif?sig=s3cret%2F,3\n" for name in "abc"))
+        code, found = cli("list.csv", "--out", "out")
+        assert (code, found["converted"], len(found["failed"])) == (3, 1, 2)
+        assert cli("list.csv", "--out", "out")[1]["kept"] == 1
+    assert "s3cret" not in json.dumps(found)
+    assert "s3cret" not in (tmp_path / "out" / "a.convert.json").read_text()
+    with rasterio.open(tmp_path / "in" / "a.tif") as one, rasterio.open(tmp_path / "out" / "a.tif") as other:
+        assert np.array_equal(one.read(), other.read())

@@ -19,7 +19,8 @@ from clearyear.convert.raster import Source, differences, open_source, write_cog
 from clearyear.convert.record import Converted, Image, Options, Record, fingerprint_of
 from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
 from clearyear.gdal import words
-from clearyear.stores import Entry, Store, is_remote, open_store, shown, split_uri, stat_uri, without_query
+from clearyear.stores import Entry, Store, is_remote, open_store, shown, split_uri, stat_uri
+from clearyear.stores.address import is_web
 from clearyear.window import LayerFile
 
 _LITTLE_ROOM = 1 << 20
@@ -88,9 +89,8 @@ def _look(image: Image, store: Store) -> tuple[Entry, Entry | None]:
         raise InputError("it is not there", "a file that exists", "correct its address", uri=shown(image.source))
     if store.uri(f"{image.name}.tif") == (image.source if is_remote(image.source) else split_uri(image.source)[2]):
         raise InputError("its COG would take its own place", "another folder", "choose another --out")
-    # A signature is of one address and no other.
-    signed = without_query(image.source) != image.source
-    return entry, None if signed else stat_uri(f"{image.source}.msk")
+    # A web address, which nothing lists and which may be signed, stands for itself alone.
+    return entry, None if is_web(image.source) else stat_uri(f"{image.source}.msk")
 
 
 def _current(image: Image, options: Options, store: Store, fingerprint: str) -> Record | None:
@@ -136,7 +136,7 @@ def _publish(store: Store, name: str, file: Path) -> LayerFile:
 
 def _refuse_world_file(dataset: DatasetReader, uri: str) -> None:
     """Where an image itself tells no place, one beside it may: what is not read is not lost silently."""
-    if not dataset.transform.is_identity or dataset.gcps[0] or dataset.rpcs or without_query(uri) != uri:
+    if not dataset.transform.is_identity or dataset.gcps[0] or dataset.rpcs or is_web(uri):
         return
     stem = uri.rpartition(".")[0]
     for ending in _WORLD_FILES:

@@ -11,6 +11,7 @@ from clearyear.convert.record import Converted, Image, Options
 from clearyear.convert.rows import Row
 from clearyear.errors import ClearyearError
 from clearyear.progress import report_progress
+from clearyear.redact import redact
 from clearyear.stores import open_store, shown
 
 
@@ -41,6 +42,11 @@ class Result(BaseModel):
     row: Row
     converted: Converted | None = None
     failure: Failure | None = None
+
+    @property
+    def called(self) -> str:
+        """The image as it may be shown to all who see a run: its address without a signature, or the row."""
+        return shown(self.row.image.source) if self.row.image else redact(self.row.text.strip())
 
 
 def images_of(rows: Sequence[Row]) -> list[Image]:
@@ -88,7 +94,7 @@ def outcome(results: Sequence[Result], out: str) -> dict[str, Any]:
     done = [r.converted for r in results if r.converted]
     failed = [
         {
-            "source": shown(r.row.image.source) if r.row.image else r.row.text.strip(),
+            "source": r.called,
             "cause": r.failure.cause,
             "do": r.failure.do,
         }

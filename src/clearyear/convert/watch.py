@@ -76,7 +76,9 @@ class Taken:
     def reject(self, error: ClearyearError) -> dict[str, str]:
         """Fail it as a whole, its bytes as they came; see ``conclude``."""
         failure = Failure.of(error)
-        return self._finish({"failed": self.store.read(self.name), "processed": None}, [("", *_two(failure))])
+        return self._finish(
+            {"failed": self.store.read(self.name), "processed": None}, [("", failure.cause, failure.do)]
+        )
 
     def settle(self) -> bool:
         """Carry out, or finish, what comes before the first image; whether there is something to convert.
@@ -190,10 +192,6 @@ def _new_ticket(store: Store, base: str, stamps: Sequence[str], run: str) -> Tic
 def _lines(texts: Sequence[str]) -> str:
     """Rows as they came, each on a line of its own."""
     return "".join(text if not text or text.endswith(("\n", "\r")) else f"{text}\n" for text in texts)
-
-
-def _two(failure: Failure) -> tuple[str, str]:
-    return failure.cause, failure.do
 
 
 def _causes(causes: Sequence[tuple[str, str, str]], run: str) -> bytes:
