@@ -213,13 +213,15 @@ def test_what_a_person_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_images_on_the_web_and_no_signature_anywhere(cli: Cli, tmp_path: Path) -> None:
     with HttpServer() as web:
-        web.files["/in/a.tif"] = make_image(tmp_path / "in" / "a.tif").read_bytes()
+        web.files["/in/out.tif"] = make_image(tmp_path / "in" / "a.tif").read_bytes()
         web.files["/in/b.tif"] = b"no image"
-        (tmp_path / "list.csv").write_text("".join(f"{web.url}/in/{name}.tif?sig=s3cret%2F,3\n" for name in "abc"))
+        (tmp_path / "list.csv").write_text(
+            "".join(f"{web.url}/in/{name}.tif?sig=s3cret%2F,3\n" for name in ("out", "b", "c"))
+        )
         code, found = cli("list.csv", "--out", "out")
         assert (code, found["converted"], len(found["failed"])) == (3, 1, 2)
         assert cli("list.csv", "--out", "out")[1]["kept"] == 1
     assert "s3cret" not in json.dumps(found)
-    assert "s3cret" not in (tmp_path / "out" / "a.convert.json").read_text()
-    with rasterio.open(tmp_path / "in" / "a.tif") as one, rasterio.open(tmp_path / "out" / "a.tif") as other:
+    assert "s3cret" not in (tmp_path / "out" / "out.convert.json").read_text()
+    with rasterio.open(tmp_path / "in" / "a.tif") as one, rasterio.open(tmp_path / "out" / "out.tif") as other:
         assert np.array_equal(one.read(), other.read())

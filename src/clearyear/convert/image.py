@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
@@ -56,7 +56,8 @@ def convert_image(image: Image, out: str, options: Options, *, run: str = "") ->
         path, sha256 = fetch(entry, folder)
         with open_source(path, fetch(mask, folder)[0] if mask else None) as source:
             _refuse_world_file(source.dataset, image.source)
-            made = {"cog": folder / "out.tif"} | ({"jpeg": folder / "out.jpg"} if options.jpeg else {})
+            ours = Path(mkdtemp(dir=folder))  # apart from what was fetched, which has its own name
+            made = {"cog": ours / "out.tif"} | ({"jpeg": ours / "out.jpg"} if options.jpeg else {})
             _make_cog(source, made["cog"], options)
             picture = write_jpeg(source, made["jpeg"], image.bands) if options.jpeg else None
             about = source.dataset
