@@ -18,7 +18,6 @@ from clearyear.convert.record import Converted, Image, Options
 from clearyear.convert.run import Answer, Failure, Result, images_of, results_of
 from clearyear.convert.watch import Taken, reopen, take_all
 from clearyear.errors import ClearyearError, IncompleteError, InputError
-from clearyear.progress import stopped_by_errors
 from clearyear.settings import current_settings
 from clearyear.stores import check_destination, open_store
 from flows.steps import refuse_relative
@@ -64,12 +63,13 @@ def convert_watch(
         uri = store.uri(taken.name)
         get_run_logger().info("Taken: %s", uri)
         try:
-            lists[uri], texts = carry_out(taken, out, options, workers or current_settings().workers)
-        except InputError as error:
-            problems[uri] = Failure.of(error)
-            texts = taken.reject(error)
-        except ClearyearError as error:
-            problems[uri], texts = Failure.of(error), {}  # another list need not suffer; the next look finds this one
+            results, texts = carry_out(taken, out, options, workers or current_settings().workers)
+        except ClearyearError as error:  # another list need not suffer from it, and the next look finds this one
+            results, texts = Failure.of(error), {}
+        if isinstance(results, Failure):
+            problems[uri] = results
+        else:
+            lists[uri] = results
         written += texts.values()
     open_store(out).sweep()
     if not lists and not problems:
@@ -78,10 +78,17 @@ def convert_watch(
     return final_state(lists, problems)
 
 
-def carry_out(taken: Taken, out: str, options: Options, workers: int) -> tuple[list[Result], dict[str, str]]:
-    """Convert one list's images and conclude it; its rows' results, and the lists written instead of it."""
+def carry_out(taken: Taken, out: str, options: Options, workers: int) -> tuple[list[Result] | Failure, dict[str, str]]:
+    """Convert one list's images and conclude it.
+
+    Returns:
+        What became of its rows, or why there are none; the lists written instead of it.
+    """
     with taken.lease.held():
-        sheet, rows = taken.rows()
+        try:
+            sheet, rows = taken.rows()
+        except InputError as error:
+            return Failure.of(error), taken.reject(error)
         answers = map_images(images_of(rows), out, options, workers)
     results = results_of(rows, answers)
     return results, taken.conclude(sheet, results)
@@ -95,7 +102,7 @@ def map_images(images: Sequence[Image], out: str, options: Options, workers: int
     answers: dict[str, Answer] = {}
     pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
     arguments = {"out": unmapped(out), "options": unmapped(options), "run": unmapped(str(flow_run.id))}
-    with pool as runner, stopped_by_errors():
+    with pool as runner:
         futures = runner.map(convert_one, {"image": list(images), **arguments})
         names = dict(zip(futures, images, strict=True))
         for future in as_completed(list(futures)):

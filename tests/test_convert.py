@@ -167,6 +167,12 @@ def odd_image(kind: str, path: Path) -> Path:
             dataset.write_colormap(1, {n: (n, 255 - n, n // 2, 255) for n in range(256)})
     elif kind == "bilevel":
         write_scene(path, pixels[:1] % 2, nodata=None, nbits=1)
+    elif kind == "twelve bits":
+        write_scene(path, RNG.integers(0, 4096, (1, 600, 530)).astype(np.uint16), nodata=None, nbits=12)
+    elif kind == "half floats":
+        write_scene(path, RNG.random((2, 60, 53)).astype(np.float16).astype(np.float32), nodata=None, nbits=16)
+    elif kind == "CMYK":
+        write_scene(path, bytes_of((4, 60, 53)), nodata=None, photometric="CMYK")
     elif kind == "ground control points":
         points = [GroundControlPoint(r, c, 5 + c / 9, 50 - r / 9, 3) for r, c in ((0, 0), (0, 500), (500, 0), (9, 9))]
         write_scene(path, pixels, transform=None, crs=None)
@@ -205,7 +211,17 @@ def odd_image(kind: str, path: Path) -> Path:
 @pytest.mark.parametrize(
     "kind",
     [
-        *("palette", "bilevel", "ground control points", "rotated", "south up, no CRS", "mask inside"),
+        *(
+            "palette",
+            "bilevel",
+            "twelve bits",
+            "half floats",
+            "CMYK",
+            "ground control points",
+            "rotated",
+            "south up, no CRS",
+            "mask inside",
+        ),
         *("alpha and nodata", "two hundred bands", "strips, big-endian, BigTIFF", "YCbCr JPEG", "NaN", "described"),
     ],
 )
@@ -505,6 +521,12 @@ def test_other_options_are_another_conversion(image: Path, tmp_path: Path) -> No
     assert picture_of(shown).bands == (3, 2, 1)
 
 
+def test_a_picture_of_before_does_not_stay_where_none_is_wanted(image: Path, tmp_path: Path) -> None:
+    convert(image, tmp_path / "out")
+    convert(image, tmp_path / "out", jpeg=False)
+    assert left_in(tmp_path / "out") == ["a.convert.json", "a.tif"]
+
+
 def test_killed_before_the_record_it_is_done_again(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -553,4 +575,7 @@ def test_an_image_does_not_take_its_own_place(image: Path, tmp_path: Path) -> No
     before = image.read_bytes()
     with pytest.raises(InputError, match="its COG would take its own place"):
         convert(image, tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="its COG would take its own place"):
+        convert(image, tmp_path / "link")
     assert image.read_bytes() == before

@@ -63,7 +63,7 @@ def convert_image(image: Image, out: str, options: Options, *, run: str = "") ->
             about = source.dataset
             facts = {"width": about.width, "height": about.height, "bands": about.count, "dtype": about.dtypes[0]}
         _refuse_change(entry, mask)
-        store.remove(image.record_name)  # it must not stand beside other bytes than its own
+        _make_way(store, image, options)
         files = {kind: _publish(store, image.name, file) for kind, file in made.items()}
     record = Record(
         source=shown(image.source),
@@ -88,10 +88,17 @@ def _look(image: Image, store: Store) -> tuple[Entry, Entry | None]:
     entry = stat_uri(image.source)
     if entry is None:
         raise InputError("it is not there", "a file that exists", "correct its address", uri=shown(image.source))
-    if store.uri(f"{image.name}.tif") == (image.source if is_remote(image.source) else split_uri(image.source)[2]):
+    if _is_same(store.uri(f"{image.name}.tif"), image.source):
         raise InputError("its COG would take its own place", "another folder", "choose another --out")
     # A web address, which nothing lists and which may be signed, stands for itself alone.
     return entry, None if is_web(image.source) else stat_uri(f"{image.source}.msk")
+
+
+def _is_same(target: str, source: str) -> bool:
+    """Whether two addresses mean one file, by whatever links."""
+    if is_remote(target) or is_remote(source):
+        return target == source
+    return Path(target).resolve() == Path(split_uri(source)[2]).resolve()
 
 
 def _current(image: Image, options: Options, store: Store, fingerprint: str) -> Record | None:
@@ -119,6 +126,13 @@ def _make_cog(source: Source, target: Path, options: Options) -> None:
             "a COG that holds all that the source does",
             "keep the file as it is; no COG of it is published",
         )
+
+
+def _make_way(store: Store, image: Image, options: Options) -> None:
+    """Remove a record that must not stand beside other bytes than its own, and a JPEG that there will be none of."""
+    store.remove(image.record_name)
+    if not options.jpeg:
+        store.remove(f"{image.name}.jpg")
 
 
 def _publish(store: Store, name: str, file: Path) -> LayerFile:

@@ -12,7 +12,7 @@ from rasterio.io import DatasetReader
 from rasterio.shutil import copy as rasterio_copy
 
 from clearyear.cog import rasterio_window
-from clearyear.convert.raster import Source
+from clearyear.convert.raster import Source, is_packed
 from clearyear.convert.stretch import Stretch, percentiles, read_strip, strips
 from clearyear.errors import InputError, ReadError
 from clearyear.gdal import words
@@ -106,7 +106,7 @@ def write_jpeg(source: Source, target: Path, bands: Bands) -> Picture:
     picture = Picture(bands=shown, palette=palette)
     if palette:
         show: Show = _Palette(dataset.colormap(1))
-    elif dataset.dtypes[0] == "uint8" and "NBITS" not in dataset.tags(1, ns="IMAGE_STRUCTURE"):
+    elif dataset.dtypes[0] == "uint8" and not is_packed(dataset):
         show = _as_they_are
     else:
         low, high = percentiles(source, shown)

@@ -125,7 +125,7 @@ def write_cog(source: Source, target: Path, *, compress: str) -> None:
             driver="COG",
             blocksize=_block(dataset),
             compress=compress.upper(),
-            predictor="NO" if exact else "YES",
+            predictor="NO" if exact or is_packed(dataset) else "YES",
             overviews="IGNORE_EXISTING",
             overview_resampling="nearest" if exact else "average",
             bigtiff="IF_SAFER",
@@ -192,6 +192,11 @@ def _facts(dataset: DatasetReader) -> dict[str, Any]:
         "tags": dataset.tags(),
         "band tags": [dataset.tags(band) for band in bands],
     }
+
+
+def is_packed(dataset: DatasetReader) -> bool:
+    """Whether samples have fewer bits than their type, for which there is no predictor."""
+    return "NBITS" in dataset.tags(1, ns="IMAGE_STRUCTURE")
 
 
 def _is_palette(dataset: DatasetReader) -> bool:
