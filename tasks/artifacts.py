@@ -33,15 +33,15 @@ _EVERY = 2.0
 class Progress:
     """The progress artifact of one run, updated a percent at a time, but not more often than anybody looks."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, what: str = "windows") -> None:
         self.total = max(total, 1)
         self.shown = 0
         self.updated = time.monotonic()
-        created = create_progress_artifact(0.0, key="windows-progress", description=f"{total} windows to compute")
+        created = create_progress_artifact(0.0, key=f"{what}-progress", description=f"{total} {what} to do")
         self.artifact_id: UUID = created  # type: ignore[assignment]
 
     def show(self, done: int) -> None:
-        """Tell how many windows are done."""
+        """Tell how many are done."""
         percent = int(100 * done / self.total)
         if percent == 100 or (percent > self.shown and time.monotonic() - self.updated >= _EVERY):
             self.shown, self.updated = percent, time.monotonic()

@@ -134,7 +134,8 @@ def prefect(place: Path) -> Iterator[Prefect]:
     with running_prefect(place, **FAR_AHEAD) as running:
         file = copy_of_prefect_yaml(place / "deploy")
         annual = {"CLEARYEAR_SCENES": str(place / "annual"), "CLEARYEAR_OUT": str(place / "composites")}
-        done = running.command("prefect", "--no-prompt", "deploy", "--all", cwd=file.parent, **annual)
+        convert = {"CLEARYEAR_CONVERT_INBOX": str(place / "inbox"), "CLEARYEAR_CONVERT_OUT": str(place / "converted")}
+        done = running.command("prefect", "--no-prompt", "deploy", "--all", cwd=file.parent, **annual, **convert)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "WARNING" not in done.stdout + done.stderr
         assert list(file.parent.iterdir()) == [file]

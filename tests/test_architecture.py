@@ -48,9 +48,10 @@ LAYERS = [
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
     {"finding", "job_product"},
+    {"convert"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"console", "options", "cli", "cli_convert"},
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from clearyear import __version__, console
+from clearyear.cli_convert import convert
 from clearyear.errors import ClearyearError, IncompleteError, InputError, ReadError
 from clearyear.options import job_options, read_job, verb
 
@@ -16,6 +17,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(
+    commands=[convert],
     context_settings=CONTEXT,
     epilog="Exit codes: 0 complete; 3 incomplete (unless --allow-missing); 2 the input is wrong; 1 anything else.",
 )

@@ -81,6 +81,20 @@ def print_outcome(outcome: dict[str, Any]) -> None:
         click.echo(f"{what:<8} {text}")
 
 
+def print_converted(outcome: dict[str, Any]) -> None:
+    """What became of images that were to be converted, for people."""
+    done = outcome["converted"] + outcome["kept"]
+    kept = f", {outcome['kept']:,} of them before" if outcome["kept"] else ""
+    click.echo(f"{outcome['status']}: {done:,} of {outcome['expected']:,} images are converted{kept}")
+    for failure in outcome["failed"][:_SHOWN]:
+        click.echo(
+            f"  failed   {failure['source']}: {failure['cause']}. What to do: {failure['do'] or 'see the cause'}"
+        )
+    if len(outcome["failed"]) > _SHOWN:
+        click.echo(f"  failed   … and {len(outcome['failed']) - _SHOWN:,} more; --json names all")
+    click.echo(f"out      {outcome['out']}")
+
+
 def left_behind(destination: str) -> str:
     """What a Ctrl-C leaves, from names alone: reading every tile takes too long for someone who wants out."""
     from clearyear.prepare import plan_at

@@ -18,7 +18,7 @@ def missing_csv(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "status", "cause", "left", "bottom", "right", "top", "repair"])
     for w in report.not_done:
-        writer.writerow([w.id, w.status.value, _cell(w.cause), *w.bounds, _cell(report.repair_command)])
+        writer.writerow([w.id, w.status.value, csv_cell(w.cause), *w.bounds, csv_cell(report.repair_command)])
     return out.getvalue()
 
 
@@ -27,15 +27,15 @@ def markdown(report: Report) -> str:
     lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{_md(report.sentence())}.", ""]
     if report.status != "complete":
         lines += [_published(report), "", f"To compute what is not there: `{report.repair_command}`", ""]
-    lines += [*_table(["figure", "value"], list(_figures(report).items())), ""]
+    lines += [*table(["figure", "value"], list(_figures(report).items())), ""]
     if report.not_done:
         lines += [f"## Windows that are not done: {len(report.not_done)}", ""]
         rows = [(w.id, w.status, w.cause) for w in report.not_done]
-        lines += [*_table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
+        lines += [*table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
     if report.failed_scenes:
         lines += [f"## Scenes that failed to read: {len(report.failed_scenes)}", ""]
         scenes = [(s.scene, s.windows, s.cause) for s in report.failed_scenes]
-        lines += [*_table(["scene", "in windows", "cause"], scenes, rest="in report.json"), ""]
+        lines += [*table(["scene", "in windows", "cause"], scenes, rest="in report.json"), ""]
     lines += ["![tile map](tile_map.png)", ""]
     if report.preview:
         lines += [f"![the composite]({report.preview.rpartition('/')[2]})", ""]
@@ -64,7 +64,8 @@ def _figures(report: Report) -> dict[str, Any]:
     }
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
+    """The lines of a table in Markdown; ``rest`` says where the rows are that are too many for it."""
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [f"| {' | '.join(map(_md, row))} |" for row in rows[:_SHOWN]]
     return lines if len(rows) <= _SHOWN else [*lines, "", f"… and {len(rows) - _SHOWN:,} more {rest}."]
@@ -73,7 +74,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str =
 _FORMULA = re.compile(r'(^|[;,"]) *(?=[=+@＝＋－＠-])')
 
 
-def _cell(text: str) -> str:
+def csv_cell(text: str) -> str:
     """A CSV cell of one line that a spreadsheet does not take for a formula.
 
     Not at its start, and not after what some spreadsheets take for the end of a cell: a semicolon, where a comma is the

@@ -66,6 +66,10 @@ class Settings(BaseSettings):
         gt=0,
         description="A running shard that finished no window for so long is hung: one window's time-out, four times.",
     )
+    ticket_renew_seconds: float = Field(default=60.0, gt=0, description="How often a watcher says that it is there.")
+    ticket_stale_seconds: float = Field(
+        default=900.0, gt=0, description="A list whose watcher was silent for so long is another's to take."
+    )
     requests: int = Field(
         default=24, ge=1, le=256, description="Requests for scenes' bytes in flight at once, over all windows."
     )
