@@ -27,13 +27,19 @@ LAYERS = [
         "layers",
         "parts",
         "scenes",
+        "download",
+        "unpack",
+        "zonal.job",
+        "lights.job",
     },
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"zonal"},
+    {"lights"},
+    {"console", "options", "cli", "verbs"},
 ]
 
 
