@@ -123,6 +123,7 @@ def prefect(place: Path) -> Iterator[Prefect]:
     with running_prefect(place, **FAR_AHEAD) as running:
         file = copy_of_prefect_yaml(place / "deploy")
         annual = {"CLEARYEAR_SCENES": str(place / "annual"), "CLEARYEAR_OUT": str(place / "composites")}
+        annual["CLEARYEAR_LIGHTS_SOURCE"] = f"{place}/lights/{{yyyymm}}_{{tile}}.tif"
         done = running.command("prefect", "--no-prompt", "deploy", "--all", cwd=file.parent, **annual)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "WARNING" not in done.stdout + done.stderr

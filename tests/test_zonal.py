@@ -287,7 +287,7 @@ def test_a_run_of_clearyear_with_its_periods_and_bands(scenes: Path, tmp_path: P
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "z").glob("luminance*")}
     layer = run_zonal(job.model_copy(update={"layer": "count"}))
     assert layer.computed == 2
-    assert "luminance-median-count_2023--P1Y_p.csv" in layer.tables[1]
+    assert str(tmp_path / "z" / "luminance-median-count_2023--P1Y_p.csv") in layer.tables
 
 
 def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) -> None:
@@ -303,13 +303,13 @@ def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) ->
     run_zonal(ZonalJob(raster=str(twin), period="2023-02", **values))
     names = {p.name for p in out.iterdir()}
     assert {"r_2023-01--P1M_p.csv", "r_2023-02--P1M_p.csv", "series_r_p.csv"} <= names
-    assert len((out / "series_r_p.csv").read_text().splitlines()) == 3
+    assert len((out / "series_r_p.csv").read_text().splitlines()) == 1 + 2 * 2
 
     # The polygons change: a table is replaced by its own, and the series does not mix.
     polygons_file(tmp_path, shapes={"hole": SHAPES["circle"]})
     outcome = run_zonal(ZonalJob(raster=str(twin), period="2023-02", **values))
     assert (outcome.computed, outcome.left_out) == (1, ["2023-01--P1M"])
-    assert len((out / "series_r_p.csv").read_text().splitlines()) == 2
+    assert len((out / "series_r_p.csv").read_text().splitlines()) == 1 + 2
 
 
 def test_an_incomplete_mosaic_is_refused_unless_allowed(scenes: Path, poisoned: Path, tmp_path: Path) -> None:
