@@ -77,7 +77,8 @@ def one_month(month: Month) -> MonthReport:
         return there
     tiles = {found.name: without_file(found) for found in month.found}
     wanted = [found for found in month.found if found.entry is not None]
-    with ThreadPoolTaskRunner(max_workers=month.job.connections) as runner, stopped_by_errors():
+    pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=month.job.connections)
+    with pool as runner, stopped_by_errors():
         futures = {
             found.name: runner.submit(
                 download_tile,

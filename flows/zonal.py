@@ -1,6 +1,7 @@
 """Zonal statistics: polygons × every period of a raster product → tables, a series, pictures."""
 
 from pathlib import PurePosixPath
+from typing import Any
 
 from prefect import flow, unmapped
 from prefect.client.schemas.objects import State
@@ -28,7 +29,8 @@ def tables(job: ZonalJob) -> tuple[ZonalOutcome | None, str]:
     """
     rasters, polygons = find_rasters(job), read_polygons(job)
     # One at a time: each table is bounded in memory, and rasters in a row find GDAL's blocks.
-    with ThreadPoolTaskRunner(max_workers=1) as runner:
+    pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+    with pool as runner:
         futures = runner.map(zonal_table, {"raster": rasters, "polygons": unmapped(polygons), "job": unmapped(job)})
         wait(futures)
     failed, computed = [], 0
@@ -52,7 +54,7 @@ def _run_name() -> str:
 
 
 @flow(name="zonal", flow_run_name=_run_name, description=__doc__)
-def zonal(job: ZonalJob) -> State[object]:
+def zonal(job: ZonalJob) -> State[Any]:
     """Compute the statistics of polygons in every period of a product.
 
     Args:

@@ -39,8 +39,13 @@ def test_a_span_goes_on_after_a_bad_month_and_is_completed_later(tmp_path: Path,
     for month, tiles in (("202301", list(VIIRS_TILES)), ("202302", FIVE), ("202303", list(VIIRS_TILES))):
         months.write_month(tmp_path / "in", month, tiles)
     source = f"{tmp_path}/in/{months.TEMPLATE}"
-    zonal = {"polygons": str(polygons), "negatives_are_nodata": True}
-    values = {"source": source, "out": str(tmp_path / "out"), "months": "2023-01/2023-03", "zonal": zonal}
+    zonal: dict[str, Any] = {"polygons": str(polygons), "negatives_are_nodata": True}
+    values: dict[str, Any] = {
+        "source": source,
+        "out": str(tmp_path / "out"),
+        "months": "2023-01/2023-03",
+        "zonal": zonal,
+    }
     state, error = run_flow(LightsJob(**values))
     assert state.name == "Failed"
     assert state.message.startswith("2 of 3 months are complete; 2023-02: 5 of 6 tiles; 00N060E missing")
@@ -157,4 +162,4 @@ def test_the_zonal_flow(tmp_path: Path, polygons: Path) -> None:
     mosaic.write_bytes(mosaic.read_bytes()[:3000])
     state = zonal(job, return_state=True)
     assert state.name == "Failed"
-    assert state.message.startswith("1 of 1 tables could not be made (2023-01--P1M:")
+    assert str(state.message).startswith("1 of 1 tables could not be made (2023-01--P1M:")

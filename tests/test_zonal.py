@@ -84,7 +84,7 @@ def test_the_slope_raster_against_the_oracle(data: Path, tmp_path: Path, raster:
 def test_a_crs_that_is_wrong_in_the_file_is_told(data: Path, tmp_path: Path, name: str) -> None:
     """GeoJSON without a CRS is taken for longitude and latitude; these are metres."""
     folder = data / "zonal" / "slope"
-    values = {"raster": str(folder / "slope.tif"), "polygons": str(folder / name), "out": str(tmp_path)}
+    values: dict[str, Any] = {"raster": str(folder / "slope.tif"), "polygons": str(folder / name), "out": str(tmp_path)}
     with pytest.raises(InputError, match="its coordinates run from"):
         rows_of(ZonalJob(**values))
     with rasterio.open(folder / "slope.tif") as dataset:
@@ -215,7 +215,7 @@ BOW = wkt.loads("POLYGON ((300000 4900000, 300100 4899900, 300100 4900000, 30000
 
 def test_invalid_polygons_are_named_and_mended_only_when_asked(tmp_path: Path, raster: Path) -> None:
     path = polygons_file(tmp_path, shapes={"good": SHAPES["hole"], "bow": BOW})
-    values = {"raster": str(raster), "polygons": str(path), "out": str(tmp_path)}
+    values: dict[str, Any] = {"raster": str(raster), "polygons": str(path), "out": str(tmp_path)}
     with pytest.raises(InputError, match=r"1 of 2 polygons .* are invalid: bow .Self-intersection"):
         rows_of(ZonalJob(**values))
     halves = [Polygon([(300000, 4900000), (300050, 4899950), (300000, 4899900)]),
@@ -293,7 +293,7 @@ def test_a_run_of_clearyear_with_its_periods_and_bands(scenes: Path, tmp_path: P
 def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) -> None:
     out = tmp_path / "z"
     path = polygons_file(tmp_path, shapes={"hole": SHAPES["hole"]})
-    values = {"polygons": str(path), "out": str(out), "pictures": False, "product": "r"}
+    values: dict[str, Any] = {"polygons": str(path), "out": str(out), "pictures": False, "product": "r"}
     run_zonal(ZonalJob(raster=str(raster), period="2023-01", **values))
     twin = tmp_path / "twin" / raster.name
     twin.parent.mkdir()
@@ -329,7 +329,12 @@ def test_an_incomplete_mosaic_is_refused_unless_allowed(scenes: Path, poisoned: 
             assert window.id == "x00016_y00016"
     join_windows(plan)
     path = polygons_file(tmp_path, shapes={"hole": SHAPES["hole"]})
-    values = {"raster": str(tmp_path / "run"), "polygons": str(path), "out": str(tmp_path / "z"), "pictures": False}
+    values: dict[str, Any] = {
+        "raster": str(tmp_path / "run"),
+        "polygons": str(path),
+        "out": str(tmp_path / "z"),
+        "pictures": False,
+    }
     with pytest.raises(InputError, match="1 of 1 mosaics are incomplete: luminance-median, 2023--P1Y"):
         run_zonal(ZonalJob(**values))
     outcome = run_zonal(ZonalJob(**values, allow_missing=True))

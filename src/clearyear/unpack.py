@@ -77,7 +77,7 @@ _Member = tuple[str, bool, int, IO[bytes]]
 def _tar_members(archive: Path, most_bytes: int) -> Iterator[_Member]:
     """One after the other, from front to back: a compressed tar has no list of contents."""
     opener = open if archive.name.lower().endswith(".tar") else gzip.open
-    with opener(archive, "rb") as raw, tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[arg-type]
+    with opener(archive, "rb") as raw, tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[call-overload]
         total = 0
         for number, member in enumerate(tar):
             total += member.size  # what is passed over is decompressed all the same

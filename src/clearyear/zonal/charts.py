@@ -20,8 +20,8 @@ _NONE = "#d9dce0"
 """What a polygon without a value is filled with, and hatched besides."""
 _LINES = ("#0b6e99", "#d1495b", "#edae49", "#3a7d44", "#6a4c93", "#e07a1f", "#00798c", "#8d6346")
 """Told apart by brightness too; beyond these polygons are drawn in grey and the first named."""
-_FONT = ["DejaVu Sans"]
 _DPI = 160
+_MOST_NAMED = 60
 
 
 def choropleth(frame: "GeoDataFrame", statistic: str, *, title: str, subtitle: str) -> bytes:
@@ -49,8 +49,9 @@ def choropleth(frame: "GeoDataFrame", statistic: str, *, title: str, subtitle: s
     if len(known):
         known.plot(ax=axes, column=statistic, cmap="viridis", norm=norm, edgecolor="white", linewidth=0.6)
         _colour_bar(figure, norm, statistic)
-    _name_polygons(axes, frame, statistic, norm)
     axes.set_axis_off()
+    axes.apply_aspect()
+    _name_polygons(axes, frame, statistic, norm)
     _titles(figure, title, subtitle)
     return _png(figure)
 
@@ -70,7 +71,7 @@ def time_series(frame: "GeoDataFrame", statistic: str, *, title: str, subtitle: 
     axes = figure.add_axes((0.085, 0.12, 0.735, 0.70))
     table = frame.pivot_table(index="start", columns="polygon", values=statistic, sort=True, dropna=False)
     table = table.reindex(columns=list(dict.fromkeys(frame["polygon"])))
-    moments = [date.fromisoformat(str(start)) for start in table.index]
+    moments: Any = [date.fromisoformat(str(start)) for start in table.index]
     order = sorted(table.columns, key=lambda name: -_last(table[name].to_list()))
     few = len(order) <= len(_LINES)
     for rank, name in enumerate(order):
@@ -82,9 +83,10 @@ def time_series(frame: "GeoDataFrame", statistic: str, *, title: str, subtitle: 
     if len(order) > len(_LINES):
         axes.text(1.015, -0.09, f"and {len(order) - len(_LINES)} more in grey", transform=axes.transAxes, fontsize=7.5,
                   color=_QUIET)  # fmt: skip
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    formatter = mdates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
     axes.set_ylabel(_said(statistic), fontsize=9, color=_INK)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -118,22 +120,30 @@ def _colour_bar(figure: "Figure", norm: Any, statistic: str) -> None:
 
     place = figure.add_axes((0.865, 0.12, 0.022, 0.62))
     bar = figure.colorbar(ScalarMappable(norm=norm, cmap="viridis"), cax=place)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
     bar.ax.set_title(_said(statistic), fontsize=8.5, color=_INK, pad=8)
 
 
 def _name_polygons(axes: "Axes", frame: "GeoDataFrame", statistic: str, norm: Any) -> None:
-    """Names inside, where there are few enough to read."""
-    if len(frame) > 40:
+    """Names inside their polygons, as far as they fit there."""
+    from matplotlib.patheffects import withStroke
+
+    if len(frame) > _MOST_NAMED:
         return
     for name, shape, value in zip(frame["polygon"], frame.geometry, frame[statistic], strict=True):
         if shape is None or shape.is_empty:
             continue
-        spot = shape.representative_point()
+        spot = shape.centroid if shape.covers(shape.centroid) else shape.representative_point()
         dark = value == value and norm(value) < 0.6
-        axes.annotate(_short(name), (spot.x, spot.y), ha="center", va="center", fontsize=7.5,
-                      color="white" if dark else _INK)  # fmt: skip
+        ink, halo = ("white", "#00000055") if dark else (_INK, "#ffffff88")
+        label = axes.text(spot.x, spot.y, _short(name), ha="center", va="center", fontsize=7, color=ink)
+        label.set_path_effects([withStroke(linewidth=1.4, foreground=halo)])
+        west, south, east, north = shape.bounds
+        corners = axes.transData.transform([(west, south), (east, north)])
+        extent = label.get_window_extent()
+        if extent.width > 0.92 * (corners[1][0] - corners[0][0]) or extent.height > corners[1][1] - corners[0][1]:
+            label.remove()
 
 
 def _label_lines(axes: "Axes", moments: list[date], table: Any, order: list[str], few: bool) -> None:
@@ -152,16 +162,13 @@ def _label_lines(axes: "Axes", moments: list[date], table: Any, order: list[str]
                       fontsize=8.5, color=colour, annotation_clip=False)  # fmt: skip
 
 
-def _last(values: list[float]) -> float:
+def _last(values: list[Any]) -> float:
     return next((value for value in reversed(values) if value == value), -math.inf)
 
 
 def _titles(figure: "Figure", title: str, subtitle: str) -> None:
-    from matplotlib.text import Text
-
     top = 1 - 0.22 / figure.get_figheight()
-    head: Text = figure.text(0.03, top, title, fontsize=12.5, fontweight="bold", color=_INK, va="center")
-    head.set_family(_FONT)
+    figure.text(0.03, top, title, fontsize=12.5, fontweight="bold", color=_INK, va="center")
     figure.text(0.03, top - 0.24 / figure.get_figheight(), subtitle, fontsize=8.5, color=_QUIET, va="center")
 
 

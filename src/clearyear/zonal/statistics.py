@@ -85,7 +85,7 @@ class Gathered:
         x = np.concatenate([pair[0] for pair in self.values])
         w = np.concatenate([pair[1] for pair in self.values])
         distinct, index = np.unique(x, return_inverse=True)
-        self.values = [(distinct, np.bincount(index, weights=w))]
+        self.values = [(distinct, np.bincount(index, weights=w).astype(np.float64))]
         self.kept = max(0, len(distinct) - _KEPT // 2)
 
     def median(self) -> float:
