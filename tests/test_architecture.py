@@ -27,6 +27,7 @@ LAYERS = [
         "layers",
         "parts",
         "scenes",
+        "checksums",
         "download",
         "unpack",
         "zonal.job",

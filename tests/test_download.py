@@ -159,7 +159,7 @@ def test_an_etag_that_is_no_md5_is_outvoted_by_two_equal_downloads(tmp_path: Pat
     for tag, verified in ((right, "md5 (ETag)"), (wrong, "")):
         module_claims = {"ETag": ("md5", tag)}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_claims", lambda _, claims=module_claims: iter(claims.items()))
+            patch.setattr(module, "claims", lambda _, claims=module_claims: iter(claims.items()))
             web.count()
             assert download(entry, tmp_path / tag).verified == verified
             assert web.bytes_sent == (1 if verified else 2) * len(DATA)

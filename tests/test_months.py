@@ -166,12 +166,13 @@ def test_archives_from_the_web_and_only_the_sixth_when_it_comes(web: HttpServer,
     assert sorted(p.name for p in downloads.glob("*.tif")) == sorted(f"{t}.tif" for t in TILES[:5])
     web.files[sixth] = kept
     web.count()
+    (downloads / "notes.txt").write_text("somebody else's")
     report = run(job)
     assert report.status == "complete"
     # Beside the first byte of each, which tells its version, only the sixth is fetched.
     assert web.bytes_sent < len(kept) + 100
     assert np.array_equal(months.read(report.mosaic or ""), months.world("202301"))
-    assert not downloads.exists()
+    assert [p.name for p in downloads.iterdir()] == ["notes.txt"]
 
 
 def test_a_tile_that_is_damaged_is_missing_and_the_others_are_kept(web: HttpServer, tmp_path: Path) -> None:
@@ -249,6 +250,7 @@ def test_another_jobs_month_is_not_replaced(tmp_path: Path) -> None:
         ({"tiles": ["75N060W", "80N"]}, "tiles names 80N"),
         ({"tiles": ["75N060W", "75N060W"]}, "names a tile twice"),
         ({"tiles": {"a": (0, 0, 0, 1)}}, "The bounds of a are empty"),
+        ({"tiles": {"../a": (0, 0, 1, 1)}}, "is no name for a tile"),
     ],
 )
 def test_wrong_jobs(tmp_path: Path, changes: Any, said: str) -> None:

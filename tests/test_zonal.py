@@ -305,6 +305,11 @@ def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) ->
     assert {"r_2023-01--P1M_p.csv", "r_2023-02--P1M_p.csv", "series_r_p.csv"} <= names
     assert len((out / "series_r_p.csv").read_text().splitlines()) == 1 + 2 * 2
 
+    # Under another name the same polygons have a series of their own.
+    run_zonal(ZonalJob(raster=str(twin), period="2023-02", **{**values, "name": "q"}))
+    assert len((out / "series_r_q.csv").read_text().splitlines()) == 1 + 2
+    assert len((out / "series_r_p.csv").read_text().splitlines()) == 1 + 2 * 2
+
     # The polygons change: a table is replaced by its own, and the series does not mix.
     polygons_file(tmp_path, shapes={"hole": SHAPES["circle"]})
     outcome = run_zonal(ZonalJob(raster=str(twin), period="2023-02", **values))

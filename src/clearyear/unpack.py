@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from clearyear.errors import ReadError
 
@@ -76,7 +76,7 @@ _Member = tuple[str, bool, int, IO[bytes]]
 
 def _tar_members(archive: Path, most_bytes: int) -> Iterator[_Member]:
     """One after the other, from front to back: a compressed tar has no list of contents."""
-    opener = open if archive.name.lower().endswith(".tar") else gzip.open
+    opener: Any = open if archive.name.lower().endswith(".tar") else gzip.open
     with opener(archive, "rb") as raw, tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[call-overload]
         total = 0
         for number, member in enumerate(tar):

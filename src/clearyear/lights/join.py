@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
-from clearyear.download import digests
+from clearyear.checksums import digests
 from clearyear.errors import InputError, ReadError
 from clearyear.lights import mosaic
 from clearyear.lights.item import make_month_item
@@ -159,7 +158,10 @@ def _failed(tile: Tile, cause: str) -> Tile:
 
 
 def _tidy(month: Month) -> None:
-    """What was fetched for a month is not needed once its mosaic is published."""
-    shutil.rmtree(month.folder, ignore_errors=True)
+    """What was fetched for a month is not needed once its mosaic is published; what else lies there is not ours."""
+    for path in month.folder.iterdir() if month.folder.is_dir() else ():
+        if path.name.startswith(tuple(f"{tile.name}{sign}" for tile in month.found for sign in ".-")):
+            path.unlink()
     with suppress(OSError):
+        month.folder.rmdir()
         month.folder.parent.rmdir()

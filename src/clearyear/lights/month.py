@@ -6,15 +6,18 @@ item and mosaic are whole and whose tiles at the source are still those is compl
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from clearyear.checksums import digests
 from clearyear.errors import InputError, StoreError
 from clearyear.lights.job import VIIRS_TILES, Bounds, LightsJob
 from clearyear.lights.report import MonthReport
 from clearyear.periods import Period
+from clearyear.plan import NAME
 from clearyear.scenes.template import DateTemplate, FoundTile, months_of
 from clearyear.stores import Store, is_remote, open_store, shown, split_uri, without_query
 
@@ -62,6 +65,9 @@ def expected_tiles(job: LightsJob) -> dict[str, Bounds]:
     Raises:
         InputError: a name is no VIIRS tile and comes without bounds, or stands twice, or bounds are empty.
     """
+    odd = [name for name in job.tiles if not re.fullmatch(NAME, name)]
+    if odd:
+        raise InputError(f"{odd[0]!r} is no name for a tile", "letters, digits, dots and dashes", "correct it")
     if isinstance(job.tiles, dict):
         wrong = [name for name, (w, s, e, n) in job.tiles.items() if w >= e or s >= n]
         if wrong:
@@ -155,7 +161,14 @@ def standing(month: Month) -> MonthReport | None:
         return None
     if not whole or report.status != "complete" or store.stat(month.mosaic_name) is None:
         return None
-    return report if hashlib.sha256(store.read(month.mosaic_name)).hexdigest() == checksum else None
+    return report if _sha256(store, month.mosaic_name) == checksum else None
+
+
+def _sha256(store: Store, name: str) -> str:
+    """Of a published file; a local one may have gigabytes, and is read in pieces."""
+    if is_remote(store.root):
+        return hashlib.sha256(store.read(name)).hexdigest()
+    return digests(Path(store.uri(name)), {"sha256"})["sha256"]
 
 
 def asked_of(job: LightsJob) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.download import Fetched, digests, download
+from clearyear.checksums import digests
+from clearyear.download import Fetched, download
 from clearyear.errors import ClearyearError
 from clearyear.scenes.template import FoundTile
 from clearyear.stores import Entry, is_remote, shown, stat_uri, without_query

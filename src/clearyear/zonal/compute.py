@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clearyear.grid import Window
+from clearyear.zonal.coverage import coverage
 from clearyear.zonal.job import STATISTICS, ZonalJob
 from clearyear.zonal.polygons import Polygons, over_grid
 from clearyear.zonal.raster import Blocks, Raster, open_blocks
@@ -15,9 +13,6 @@ from clearyear.zonal.statistics import Gathered
 
 MAX_CELLS = 4_000_000
 """Pixels times bands of a block: with values, masks and coverage some 150 MB."""
-
-LEAST_SHARE = 1e-7
-"""exactextract works in single precision: a pixel of which less is covered is one beside an edge, rounded into it."""
 
 KEYS = ("polygon", "product", "period", "start", "end", "band")
 
@@ -75,7 +70,7 @@ def gather(shape: Any, blocks: Blocks, *, max_cells: int, keep_values: bool) -> 
     if shape is None:
         return found
     for window in _windows(shape.bounds, blocks, max_cells):
-        index, weights = _coverage(shape, window)
+        index, weights = coverage(shape, window)
         if not len(index):
             continue
         values, valid = blocks.read(window)
@@ -94,47 +89,6 @@ def _windows(bounds: Sequence[float], blocks: Blocks, max_cells: int) -> Iterato
     rows = max(1, max_cells // ((right - left) * bands))
     for row in range(top, bottom, rows):
         yield Window(col_off=left, row_off=row, width=right - left, height=min(rows, bottom - row))
-
-
-def _coverage(shape: Any, window: Window) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Which pixels of a window are covered (row-major indices), and how much of each, up to 1."""
-    from exactextract import exact_extract
-    from exactextract.raster import NumPyRasterSource
-    from shapely.geometry import mapping
-
-    part = _within(shape, window)
-    if part is None:
-        return np.empty(0, np.int64), np.empty(0)
-    # exactextract is asked for the coverage only: it needs a grid, and pixels that nobody looks at.
-    source = NumPyRasterSource(
-        np.broadcast_to(np.uint8(0), (window.height, window.width)),
-        xmin=window.col_off,
-        xmax=window.col_off + window.width,
-        ymin=-(window.row_off + window.height),
-        ymax=-window.row_off,
-    )
-    feature = {"type": "Feature", "properties": {}, "geometry": mapping(part)}
-    [answer] = exact_extract(source, feature, ["cell_id", "coverage"], max_cells_in_memory=window.n_pixels + 1)
-    cells, weights = answer["properties"]["cell_id"], answer["properties"]["coverage"]
-    covered = weights >= LEAST_SHARE
-    return cells[covered], weights[covered]
-
-
-def _within(shape: Any, window: Window) -> Any:
-    """What of a polygon lies in a window, None for nothing.
-
-    exactextract 0.3.0 crashes the process where a hole touches its grid from outside, so it sees no such hole.
-    """
-    from shapely.geometry import MultiPolygon, box
-
-    frame = box(window.col_off, -(window.row_off + window.height), window.col_off + window.width, -window.row_off)
-    if frame.covers(shape):
-        return shape
-    cut = shape.intersection(frame)
-    # Where they only touch, the rest are lines and points.
-    parts = [p for p in getattr(cut, "geoms", [cut]) if p.geom_type in ("Polygon", "MultiPolygon") and p.area]
-    flat = [polygon for part in parts for polygon in getattr(part, "geoms", [part])]
-    return MultiPolygon(flat) if flat else None
 
 
 def _outside(shape: Any, width: int, height: int) -> float:

@@ -43,8 +43,14 @@ def read_polygons(settings: ZonalSettings) -> Polygons:
         InputError: it cannot be read; has no CRS; holds lines or points, invalid polygons or none; its names do not
             tell the polygons apart. What is wrong is named.
     """
-    from geopandas import GeoDataFrame
-
+    try:
+        from geopandas import GeoDataFrame
+    except ImportError as error:
+        raise InputError(
+            f"Zonal statistics need packages that are not installed ({error.name})",
+            "clearyear with its extra «zonal»",
+            "pip install 'clearyear[zonal]'",
+        ) from error
     uri = settings.polygons
     name = PurePosixPath(uri.partition("?")[0]).name
     if not name.lower().endswith(_KINDS):

@@ -103,7 +103,7 @@ def _published(item: Entry, data: bytes, job: ZonalJob) -> Raster:
         if layer not in layers:
             raise InputError(f"{shown(item.uri)} has no layer {layer!r}", f"one of {', '.join(layers)}", "choose one")
         name = layers[layer]["href"].removeprefix("./")
-        names = tuple(band["name"] for band in layers[layer]["bands"])
+        names = _names([band["name"] for band in layers[layer]["bands"]])
         complete = bool(document["properties"]["clearyear:complete"])
         period = parse_period(label)
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
@@ -132,7 +132,9 @@ def plain(text: str) -> str:
 
 
 def _names(descriptions: Sequence[str | None]) -> tuple[str, ...]:
-    return tuple(name or f"band-{number}" for number, name in enumerate(descriptions, start=1))
+    """Each band's own; a name that stands twice gets its number."""
+    names = [name or f"band-{number}" for number, name in enumerate(descriptions, start=1)]
+    return tuple(f"{n}-{i}" if names.count(n) > 1 else n for i, n in enumerate(names, start=1))
 
 
 class Blocks:

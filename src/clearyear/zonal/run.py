@@ -74,7 +74,9 @@ def make_table(raster: Raster, polygons: Polygons, job: ZonalJob) -> bool:
 
     store = open_store(job.out)
     record = record_of(raster, polygons, job)
-    if is_current(store, record):
+    stem = record.csv.removesuffix(".csv")
+    drawn_already = any(store.stat(f"{stem}{band}_map.png") for band in ("", "_1"))
+    if is_current(store, record) and (drawn_already or not job.pictures):
         return False
     try:
         rows = zonal_rows(raster, polygons, job)

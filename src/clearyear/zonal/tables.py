@@ -134,7 +134,8 @@ def write_series(store: Store, record: TableRecord) -> tuple["GeoDataFrame", str
         for entry in store.entries()
         if entry.name.endswith(RECORD) and (found := known_record(store, entry.name.removesuffix(RECORD)))
     ]
-    of_product = [r for r in records if (r.product, r.polygons) == (record.product, record.polygons)]
+    ours = (record.product, record.polygons, _polygons_part(record))
+    of_product = [r for r in records if (r.product, r.polygons, _polygons_part(r)) == ours]
     alike = [r for r in of_product if (r.polygons_sha256, r.settings) == (record.polygons_sha256, record.settings)]
     tables = [geopandas.read_parquet(io.BytesIO(store.read(r.parquet))) for r in alike]
     series = geopandas.GeoDataFrame(pandas.concat(tables, ignore_index=True), crs=tables[0].crs)
