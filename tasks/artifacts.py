@@ -81,8 +81,12 @@ def _summary(report: Report, tile_map: bytes) -> str:
 
 
 def _picture(title: str, picture: bytes) -> str:
-    small = base64.b64encode(thumbnail(picture, side=_SIDE)).decode()
-    return f"![{title}](data:image/jpeg;base64,{small})"
+    return picture_in_text(title, thumbnail(picture, side=_SIDE))
+
+
+def picture_in_text(title: str, jpeg: bytes) -> str:
+    """A JPEG as Markdown that needs no file."""
+    return f"![{title}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
 
 
 def _row(window: NotDone, report: Report) -> dict[str, str]:

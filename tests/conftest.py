@@ -135,7 +135,9 @@ def prefect(place: Path) -> Iterator[Prefect]:
         file = copy_of_prefect_yaml(place / "deploy")
         annual = {"CLEARYEAR_SCENES": str(place / "annual"), "CLEARYEAR_OUT": str(place / "composites")}
         convert = {"CLEARYEAR_CONVERT_INBOX": str(place / "inbox"), "CLEARYEAR_CONVERT_OUT": str(place / "converted")}
-        done = running.command("prefect", "--no-prompt", "deploy", "--all", cwd=file.parent, **annual, **convert)
+        lights = {"CLEARYEAR_LIGHTS_SOURCE": f"{place}/lights/{{yyyymm}}_{{tile}}.tif"}
+        deploy = ("prefect", "--no-prompt", "deploy", "--all")
+        done = running.command(*deploy, cwd=file.parent, **annual, **convert, **lights)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "WARNING" not in done.stdout + done.stderr
         assert list(file.parent.iterdir()) == [file]

@@ -43,6 +43,11 @@ LAYERS = [
         "scenes",
         "geobox",
         "places",
+        "checksums",
+        "download",
+        "unpack",
+        "zonal.job",
+        "lights.job",
     },
     {"cog", "direct", "index_cache", "sources", "read", "located", "observe", "demo"},
     {"window", "completeness", "budget", "batch"},
@@ -51,7 +56,9 @@ LAYERS = [
     {"convert"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli", "cli_convert"},
+    {"zonal"},
+    {"lights"},
+    {"console", "options", "cli", "cli_convert", "verbs"},
 ]
 
 

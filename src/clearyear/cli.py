@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clearyear import __version__, console
+from clearyear import __version__, console, verbs
 from clearyear.cli_convert import convert
 from clearyear.errors import ClearyearError, IncompleteError, InputError, ReadError
 from clearyear.options import job_options, read_job, verb
@@ -24,6 +24,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.version_option(__version__, prog_name="clearyear")
 def main() -> None:
     """A year of cloudy satellite scenes in, one clear picture out, proven complete."""
+
+
+verbs.add_to(main)
 
 
 @main.command()
@@ -42,7 +45,7 @@ def run(job_file: str | None, as_json: bool, **flags: Any) -> int:
     plan = make_plan(job)  # what is wrong with the input shows before Prefect starts
     process_budget(plan, plan.windows, workers=job.workers, memory_limit=job.memory_limit)
     put_down(plan, overwrite=job.overwrite)
-    return _run_flow("median_composite", {"job": job}, plan.destination, as_json=as_json)
+    return _show(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
 
 
 @main.command()
@@ -66,7 +69,7 @@ def demo(out: str, overwrite: bool, as_json: bool) -> int:
     values = {"scenes": f"{out}/scenes", "period": "2023", "out": out, "tile_size": 256, "overwrite": overwrite}
     job = make_job({**values, "layers": ["count", "source"]})
     plan = prepare(job)
-    code = _run_flow("median_composite", {"job": job}, plan.destination, as_json=as_json)
+    code = _show(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
     if code == 0 and not as_json:
         console.note(f"\nThe picture to open: {plan.destination}/{plan.preview_name}")
         console.note(f"What became of every window: {plan.destination}/report.md")
@@ -150,7 +153,7 @@ def repair(out: str, workers: int | None, allow_missing: bool, memory_limit: str
     limit = parse_size(memory_limit) if memory_limit is not None else None
     destination = find_plan(out).destination
     arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing, "memory_limit": limit}
-    return _run_flow("repair", arguments, destination, as_json=as_json)
+    return _show(run_flow("repair", arguments, destination), as_json=as_json)
 
 
 @main.command()
@@ -228,8 +231,8 @@ def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
         store.sweep()
 
 
-def _run_flow(name: str, arguments: dict[str, Any], destination: str, *, as_json: bool) -> int:
-    """Run a flow in this process, with Prefect's own server unless PREFECT_API_URL names one."""
+def run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[str, Any]:
+    """Run a flow in this process, with Prefect's own server unless PREFECT_API_URL names one; returns its outcome."""
     try:
         with console.progress_bar():
             importlib.import_module("flows.server").start_server()
@@ -247,7 +250,7 @@ def _run_flow(name: str, arguments: dict[str, Any], destination: str, *, as_json
         outcome = outcome.outcome
     if isinstance(outcome, BaseException):
         raise outcome
-    return _show(outcome, as_json=as_json)
+    return dict(outcome)
 
 
 def _show(outcome: dict[str, Any], *, as_json: bool) -> int:

@@ -3,7 +3,7 @@
 import difflib
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -15,6 +15,8 @@ from clearyear.plan import NAME
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
 
@@ -204,6 +206,15 @@ def load_job(path: str, **overrides: Any) -> Job:
     Raises:
         InputError: the file cannot be read, or a key is unknown or has a wrong value.
     """
+    return make_job({**read_job_file(path), **overrides}, where=f"the job file {path}")
+
+
+def read_job_file(path: str) -> dict[str, Any]:
+    """The keys of a YAML file.
+
+    Raises:
+        InputError: it cannot be read, or holds none.
+    """
     try:
         document = yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -215,7 +226,7 @@ def load_job(path: str, **overrides: Any) -> Job:
         raise InputError(f"The job file {path} is not YAML ({words})", "keys and values", "correct it") from error
     if not isinstance(document, dict):
         raise InputError(f"The job file {path} holds no keys", "scenes: …, out: …, period: …", "write them")
-    return make_job({**document, **overrides}, where=f"the job file {path}")
+    return document
 
 
 def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
@@ -224,23 +235,36 @@ def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
     Raises:
         InputError: a key is unknown, missing or has a wrong value; all of them are named at once.
     """
+    return make_as(Job, values, where=where, least="the keys scenes and out", verb="run")
+
+
+def make_as(model: type[_Model], values: dict[str, Any], *, where: str, least: str, verb: str) -> _Model:
+    """Any kind of job from plain values, refused as ``make_job`` does.
+
+    Args:
+        model: its kind.
+        values: its keys.
+        where: what they come from, for an error.
+        least: what it must have, for an error.
+        verb: whose ``--help`` explains it.
+    """
     try:
-        return Job.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        complaints = [_complaint(e) for e in error.errors()]
+        complaints = [_complaint(e, model) for e in error.errors()]
         kinds = {e["type"] for e in error.errors()}
-        keys = f"the keys {', '.join(Job.model_fields)}" if "extra_forbidden" in kinds else "values of these kinds"
+        keys = f"the keys {', '.join(model.model_fields)}" if "extra_forbidden" in kinds else "values of these kinds"
         raise InputError(
             f"In {where}: {'; '.join(complaints)}",
-            "at least the keys scenes and out" if kinds == {"missing"} else keys,
-            "correct it; `clearyear run --help` explains each",
+            f"at least {least}" if kinds == {"missing"} else keys,
+            f"correct it; `clearyear {verb} --help` explains each",
         ) from error
 
 
-def _complaint(error: Any) -> str:
+def _complaint(error: Any, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("list[", "str", "constrained-")))
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key.replace("-", "_"), Job.model_fields, n=1)
+        near = difflib.get_close_matches(key.replace("-", "_"), model.model_fields, n=1)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if error["type"] == "missing":
         return f"{key!r} is missing"

@@ -65,8 +65,8 @@ def preview(*mosaics: str, side: int = SIDE) -> bytes:
 
 
 def thumbnail(picture: bytes, *, side: int) -> bytes:
-    """A smaller JPEG of a JPEG."""
-    image = Image.open(io.BytesIO(picture))
+    """A smaller JPEG of a picture."""
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.thumbnail((side, side))
     return _jpeg(image)
 

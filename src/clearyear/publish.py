@@ -41,13 +41,13 @@ def publish(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosai
     try:
         mosaic = build_mosaic(plan, store, statuses)
     except (OSError, RasterioError, CPLE_BaseError) as error:
-        raise _scratch_error(store, error) from error
+        raise scratch_error(store, error) from error
     lines = [f"{file.sha256}  {file.name}\n" for file in mosaic.layers.values()]
     store.write(f"{plan.stem}.sha256", "".join(lines).encode())
     return mosaic
 
 
-def _scratch_error(store: Store, error: Exception) -> ClearyearError:
+def scratch_error(store: Store, error: Exception) -> ClearyearError:
     """Why the mosaic could not be put together: GDAL calls a full disk by many names, so the disk is asked itself."""
     place = store.scratch()
     full = shutil.disk_usage(place).free < _LITTLE_ROOM

@@ -24,7 +24,7 @@ def missing_csv(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """The report for people; its pictures come last."""
-    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{_md(report.sentence())}.", ""]
+    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{md_cell(report.sentence())}.", ""]
     if report.status != "complete":
         lines += [_published(report), "", f"To compute what is not there: `{report.repair_command}`", ""]
     lines += [*table(["figure", "value"], list(_figures(report).items())), ""]
@@ -46,7 +46,7 @@ def _published(report: Report) -> str:
     if report.mosaic:
         return f"A mosaic is published: `{report.mosaic}`."
     why = report.problem or "no mosaic is published"
-    return f"{_md(why[0].upper() + why[1:])}."
+    return f"{md_cell(why[0].upper() + why[1:])}."
 
 
 def _figures(report: Report) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _figures(report: Report) -> dict[str, Any]:
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
     """The lines of a table in Markdown; ``rest`` says where the rows are that are too many for it."""
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(map(_md, row))} |" for row in rows[:_SHOWN]]
+    lines += [f"| {' | '.join(map(md_cell, row))} |" for row in rows[:_SHOWN]]
     return lines if len(rows) <= _SHOWN else [*lines, "", f"… and {len(rows) - _SHOWN:,} more {rest}."]
 
 
@@ -83,6 +83,6 @@ def csv_cell(text: str) -> str:
     return _FORMULA.sub(r"\g<0>'", re.sub(r"\s+", " ", text))
 
 
-def _md(value: object) -> str:
+def md_cell(value: object) -> str:
     """Text in a Markdown table: neither its columns nor its rows break, and no name becomes HTML."""
     return " ".join(str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())

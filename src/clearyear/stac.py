@@ -18,7 +18,7 @@ from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
 
-_EXTENSIONS = [
+EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
@@ -45,12 +45,12 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     item = pystac.Item(
         id=plan.stem,
         geometry=geometry,
-        bbox=_bbox(geometry) if geometry else None,
+        bbox=bbox_of(geometry) if geometry else None,
         datetime=None,
         start_datetime=start,
         end_datetime=end,
         properties=_properties(plan, facts),
-        stac_extensions=[*_EXTENSIONS, *([_RASTER] if _is_scaled(plan) else [])],
+        stac_extensions=[*EXTENSIONS, *([_RASTER] if _is_scaled(plan) else [])],
     )
     for layer, file in mosaic.layers.items():
         item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
@@ -150,7 +150,7 @@ def _extra_asset(key: str, name: str) -> pystac.Asset:
     return pystac.Asset(href=f"./{name}", title=key.replace("_", " "), media_type=media_type, roles=[role])
 
 
-def _bbox(geometry: Mapping[str, Any]) -> list[float]:
+def bbox_of(geometry: Mapping[str, Any]) -> list[float]:
     """West, south, east, north; across 180° west is the greater one, as GeoJSON wants it."""
     whole = geometry["type"] == "Polygon"
     rings = [geometry["coordinates"][0]] if whole else [part[0] for part in geometry["coordinates"]]

@@ -87,6 +87,8 @@ class HttpServer:
         """Whether answers carry a Last-Modified."""
         self.files: dict[str, bytes] = {}
         """Path with its leading slash → content."""
+        self.headers: dict[str, dict[str, str]] = {}
+        """Path → further headers of its answers."""
         self.requests: list[Request] = []
         self.bytes_sent = 0
         self.most_at_once = 0
@@ -204,7 +206,7 @@ class HttpServer:
         content = self._content(request.path)
         if request.method not in ("GET", "HEAD") or content is None:
             return Reply(404)
-        headers = {"Accept-Ranges": "bytes", "Content-Type": "image/tiff"}
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "image/tiff", **self.headers.get(request.path, {})}
         if self.dates:
             headers["Last-Modified"] = _MODIFIED
         if self.etags:

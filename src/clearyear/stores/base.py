@@ -21,6 +21,8 @@ class Entry:
     """Bytes."""
     version: str
     """Changes when the content does: a GCS generation, an ETag, or mtime and size of a local file."""
+    checksum: str = ""
+    """``md5:<hex>`` where the store tells it unasked."""
 
 
 def inside(name: str) -> str:

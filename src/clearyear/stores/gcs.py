@@ -119,6 +119,7 @@ class GcsStore:
             uri=f"gs://{self.bucket}/{blob.name}",
             size=int(blob.size or 0),
             version=str(blob.generation),
+            checksum=f"md5:{base64.b64decode(blob.md5_hash).hex()}" if blob.md5_hash else "",
         )
 
     @contextmanager
