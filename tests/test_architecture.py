@@ -29,10 +29,10 @@ LAYERS = [
         "scenes",
     },
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
-    {"window", "completeness", "budget", "batch"},
+    {"window", "completeness", "budget", "batch", "sizing", "cost"},
     {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
     {"prepare"},
-    {"publish", "estimate", "sizing", "payload"},
+    {"publish", "estimate", "payload"},
     {"console", "options", "cli"},
 ]
 

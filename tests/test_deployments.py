@@ -19,8 +19,6 @@ from loopback.cloud_run_rules import refusals
 from prefect_gcp.settings import CloudRunV2WorkerSettings
 from prefect_gcp.workers.cloud_run_v2 import CloudRunWorkerV2
 
-from clearyear.console import EMBEDDED
-
 TEMPLATE = json.loads((FILES / "base-job-template.json").read_text())
 PROPERTIES: dict[str, Any] = TEMPLATE["variables"]["properties"]
 LEFT_OUT = {
@@ -140,38 +138,6 @@ def test_a_zombie_is_given_three_heartbeats() -> None:
     assert heartbeat is not None
     assert zombie["trigger"]["within"] >= 3 * heartbeat
     assert zombie["trigger"]["expect"] == ["prefect.flow-run.*"]
-
-
-# -- docker-compose -----------------------------------------------------------------------------------------
-
-COMPOSE = ROOT / "deployments" / "docker-compose.yaml"
-
-
-def test_nothing_listens_beyond_the_machine_unless_asked_to() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"server": ["${CLEARYEAR_LISTEN:-127.0.0.1}:4200:4200"]}
-
-
-def test_server_and_clients_share_image_and_password() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    ours = {name: service for name, service in services.items() if name != "postgres"}
-    assert len({service["image"] for service in ours.values()}) == 1
-    assert "PREFECT_AUTH" in ours["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"]
-    for name in ("worker", "cloud-run-worker"):
-        assert "PREFECT_AUTH" in ours[name]["environment"]["PREFECT_API_AUTH_STRING"]
-    settings = {name: str(value) for name, value in ours["server"]["environment"].items() if name in EMBEDDED}
-    assert settings == {name: EMBEDDED[name] for name in settings}
-    assert len(settings) >= 7
-
-
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not here")
-def test_compose_understands_the_file() -> None:
-    example = COMPOSE.with_name("compose.env.example")
-    command = ["docker-compose", "--env-file", str(example), "--file", str(COMPOSE)]
-    done = subprocess.run([*command, "--profile", "local", "--profile", "cloud-run", "config"], capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert set(yaml.safe_load(done.stdout)["services"]) == {"postgres", "server", "worker", "cloud-run-worker"}
 
 
 # -- Kubernetes ---------------------------------------------------------------------------------------------

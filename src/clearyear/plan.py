@@ -14,6 +14,7 @@ from clearyear import __version__
 from clearyear.grid import Grid, Window
 from clearyear.periods import Period
 from clearyear.reducers import get_reducer
+from clearyear.scenes.names import granule_of
 from clearyear.scenes.scene import Scene
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -98,6 +99,16 @@ class Plan(BaseModel):
         )
 
     # -- names below the destination ------------------------------------------------------------------
+
+    @cached_property
+    def label(self) -> str:
+        """Product, period and, where all scenes are of one, granule: what people call a run."""
+        return " ".join(part for part in (self.product.name, self.period.label, self.granule) if part)
+
+    @cached_property
+    def granule(self) -> str:
+        """The tile that all scenes are named after, such as ``T31TCJ``; empty where they tell none."""
+        return granule_of(scene.id for scene in self.scenes)
 
     @property
     def stem(self) -> str:
