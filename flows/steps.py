@@ -23,7 +23,8 @@ from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.stores import Store, open_store, split_uri
-from flows.shards import deployment_on, send_windows
+from flows.shard_pool import deployment_on, shard_size
+from flows.shards import send_windows
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
 from tasks.window_median import batch_fingerprint, window_median, window_medians
@@ -65,9 +66,9 @@ def carry_out(
         # What is wrong with the pool, or with the memory there is, shows before anything else happens.
         compute: Callable[[], dict[str, str]]
         if work_pool:
-            sizes = {"workers": workers, "memory_limit": memory_limit}
-            pool = deployment_on(work_pool)
-            compute = partial(send_windows, plan, store, pending, pool, per_shard=windows_per_shard, sizes=sizes)
+            most, pool = windows_per_shard, deployment_on(work_pool)
+            size = shard_size(plan, pool, per_shard=most, workers=workers, memory_limit=memory_limit)
+            compute = partial(send_windows, plan, store, pending, pool, per_shard=most, size=size)
         else:
             budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit)
             compute = partial(map_windows, plan, pending, budget)

@@ -6,6 +6,9 @@ beside the picture, across the page.
 
 import base64
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -14,10 +17,11 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.utilities.urls import url_for
 
 from clearyear.pictures import thumbnail
 from clearyear.report import NotDone, Report
-from clearyear.report_text import markdown
+from clearyear.report_text import markdown, table
 
 _SHOWN = 500
 """Rows of the table; the browser is the limit. All of them are in missing.csv."""
@@ -72,6 +76,40 @@ def show_report(report: Report, *, tile_map: bytes, preview: bytes | None) -> No
             key="mosaic-preview",
             description=f"{report.product}, {report.period}: {report.status}",
         )
+
+
+class EndedShard(NamedTuple):
+    """A flow run of window-batch that has ended, in whatever way."""
+
+    windows: str
+    """The first of its windows and how many follow."""
+    run_id: UUID
+    left: int
+    """Of its windows, those it left without an answer."""
+    tries: int
+    why: str
+    """How it ended."""
+    well: bool
+    """Whether it ended Completed."""
+
+
+def show_shards(shards: Sequence[EndedShard]) -> None:
+    """Create the artifact shards: each with a link to its run; those that did not end well come first."""
+    bad = sum(shard.left > 0 or not shard.well for shard in shards)
+    first = sorted(shards, key=lambda shard: (shard.left == 0, shard.well))
+    rows = [(_link(shard), shard.left, shard.tries, shard.why) for shard in first]
+    head = ["shard", "left unfinished", "try", "how it ended"]
+    create_markdown_artifact(
+        "\n".join(table(head, rows, rest="among the subflows of this run")),
+        key="shards",
+        description=f"{len(shards)} flow runs of window-batch; {bad} of them did not end well",
+    )
+
+
+def _link(shard: EndedShard) -> str:
+    """To the run's page on the host that this one is looked at from: a job may know the server by another address."""
+    address = url_for("flow-run", obj_id=shard.run_id)
+    return f"[{shard.windows}]({urlsplit(address).path})" if address else shard.windows
 
 
 def _summary(report: Report, tile_map: bytes) -> str:

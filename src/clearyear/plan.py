@@ -19,6 +19,7 @@ from clearyear.product import FILES_ONLY, files_of
 from clearyear.product import NAME as NAME
 from clearyear.product import Product as Product
 from clearyear.reducers import Inputs, LayerKind, Reducer, get_reducer
+from clearyear.scenes.names import granule_of
 from clearyear.scenes.scene import Scene
 
 
@@ -145,6 +146,16 @@ class Plan(BaseModel):
         return wanted if self.valid_bands else 0
 
     # -- names below the destination ------------------------------------------------------------------
+
+    @cached_property
+    def label(self) -> str:
+        """Product, period and, where all scenes are of one, granule: what people call a run."""
+        return " ".join(part for part in (self.product.name, self.period.label, self.granule) if part)
+
+    @cached_property
+    def granule(self) -> str:
+        """The tile that all scenes are named after, such as ``T31TCJ``; empty where they tell none."""
+        return granule_of(scene.id for scene in self.scenes)
 
     @property
     def stem(self) -> str:

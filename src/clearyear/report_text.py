@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from clearyear.cost import Cost
+from clearyear.limits import bytes_text
 from clearyear.report import Report
 
 _SHOWN = 100
@@ -24,10 +26,13 @@ def missing_csv(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """The report for people; its pictures come last."""
-    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{md_cell(report.sentence())}.", ""]
+    name = ", ".join(part for part in (report.product, report.period, report.granule) if part)
+    lines = [f"# {name}: {report.status}", "", f"{md_cell(report.sentence())}.", ""]
     if report.status != "complete":
         lines += [_published(report), "", f"To compute what is not there: `{report.repair_command}`", ""]
     lines += [*table(["figure", "value"], list(_figures(report).items())), ""]
+    if report.figures.cost:
+        lines += [f"The cost is an estimate: {'; '.join(report.figures.cost.assumptions)}.", ""]
     if report.not_done:
         lines += [f"## Windows that are not done: {len(report.not_done)}", ""]
         rows = [(w.id, w.status, w.cause) for w in report.not_done]
@@ -59,13 +64,27 @@ def _figures(report: Report) -> dict[str, Any]:
         "pixels with a valid sample": f"{report.valid_share:.2%} of the windows that are done",
         "mosaic": f"`{report.mosaic}`" if report.mosaic else "not published",
         "window seconds, summed": f"{report.figures.window_seconds:,.1f}",
-        "bytes read, about": f"{report.figures.bytes_read:,}",
+        "window seconds at Cloud Run's prices": _cost(report.figures.cost),
+        "bytes read, about": bytes_text(report.figures.bytes_read),
         "made": f"{report.figures.created} by clearyear {report.figures.clearyear}",
     }
 
 
+def _cost(cost: Cost | None) -> str:
+    if cost is None:
+        return "no Cloud Run job is large enough for a window"
+    spent = f"{cost.vcpu_seconds:,.1f} vCPU-seconds, {cost.gib_seconds:,.1f} GiB-seconds"
+    return f"about {cost.usd:,.4f} USD ({spent})"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
-    """The lines of a table in Markdown; ``rest`` says where the rows are that are too many for it."""
+    """A Markdown table's lines; beyond 100 rows it says how many more there are, and ``rest`` where.
+
+    Args:
+        head: the columns' names.
+        rows: one value a column.
+        rest: where all rows are.
+    """
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [f"| {' | '.join(map(md_cell, row))} |" for row in rows[:_SHOWN]]
     return lines if len(rows) <= _SHOWN else [*lines, "", f"… and {len(rows) - _SHOWN:,} more {rest}."]

@@ -1,12 +1,19 @@
-"""Dates in file names: found without help, or by a pattern of glob and strftime signs."""
+"""Dates and granules in file names: found without help, or by a pattern of glob and strftime signs."""
 
 import fnmatch
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from clearyear.errors import InputError
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?:T(\d{2}):?(\d{2}):?(\d{2}))?(?!\d)")
+_GRANULES = (
+    # A tile of the MGRS grid, as Sentinel-2 names it: zone, latitude band, 100 km square (no I, no O).
+    re.compile(r"(?<![A-Z0-9])T(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V](?![A-Z0-9])", re.IGNORECASE),
+    # Path and row of WRS-2, after a Landsat product's sensor and level.
+    re.compile(r"(?<=L[COTEM]\d\d_L\d[A-Z]{2}_)\d{6}(?=_)"),
+)
 _CODE = re.compile(r"(%[A-Za-z])")
 _CODES = {
     "%Y": r"(?P<Y>\d{4})",
@@ -68,6 +75,19 @@ class NamePattern:
             return None
         # strptime takes day 366 of any year, and of most that is the next year's first.
         return moment if moment.year == int(parts["Y"]) else None
+
+
+def granule_of(names: Iterable[str]) -> str:
+    """The tile that all these scenes are named after, such as ``T31TCJ``; empty where they tell none, or several."""
+    found = {_granule(name) for name in names}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _granule(name: str) -> str:
+    for form in _GRANULES:
+        if match := form.search(name):
+            return match[0].upper()
+    return ""
 
 
 def _first_date(name: str) -> datetime | None:
