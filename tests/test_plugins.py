@@ -192,7 +192,7 @@ def returns(**layers: Any) -> Any:
     return lambda self, stack, *a, **k: layers
 
 
-GOOD = {"composite": np.zeros((2, 4, 5), np.uint8), "count": np.zeros((2, 4, 5), np.uint16)}
+GOOD: dict[str, Any] = {"composite": np.zeros((2, 4, 5), np.uint8), "count": np.zeros((2, 4, 5), np.uint16)}
 
 
 @pytest.mark.parametrize(
