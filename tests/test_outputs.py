@@ -71,6 +71,8 @@ def test_a_file_for_each_band(bands: Path, tmp_path: Path) -> None:
     assert (report.status, report.mosaic) == ("complete", str(folder / split.mosaic_name("B02")))
     assert list(report.layers) == list(split.files)
     assert validate(split.destination) == []
+    previews = [(Path(plan.destination) / plan.preview_name).read_bytes() for plan in (stacked, split)]
+    assert previews[0] == previews[1]
 
 
 def test_one_bands_tile_is_gone(bands: Path, tmp_path: Path) -> None:
