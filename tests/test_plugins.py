@@ -143,14 +143,15 @@ def test_options_it_has_not(plugged: Callable[..., str]) -> None:
 
 
 def test_its_place_and_version_are_in_the_fingerprint(scenes: Path, plugged: Callable[..., str]) -> None:
-    def plan(**changes: Any) -> Any:
-        name = plugged(**changes)
-        return make_plan(Job(scenes=str(scenes), out="/nowhere", period="2023", reducer=name, tile_size=32))
+    def fingerprint(name: str) -> str:
+        plan = make_plan(Job(scenes=str(scenes), out="/nowhere", period="2023", reducer=name, tile_size=32))
+        assert (plan.product.name, plan.product.reducer) == ("least", name)
+        return plan.fingerprint(plan.windows[0])
 
-    first, again, other = plan(), plan(), plan(version=2)
-    window = first.windows[0]
-    assert first.fingerprint(window) == again.fingerprint(window) != other.fingerprint(window)
-    assert first.product.name == "least"
+    first, again, other = (fingerprint(plugged(version=version)) for version in (1, 1, 2))
+    sys.modules["plugged"].Moved = Least  # type: ignore[attr-defined]
+    assert first == again != other
+    assert fingerprint("plugged:Moved") not in (first, other)
 
 
 # -- what a plug-in may do wrong -----------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def returns(**layers: Any) -> Any:
     return lambda self, stack, *a, **k: layers
 
 
-GOOD = {"composite": np.zeros((2, 4, 5), np.uint8), "count": np.zeros((2, 4, 5), np.uint16)}
+GOOD: dict[str, Any] = {"composite": np.zeros((2, 4, 5), np.uint8), "count": np.zeros((2, 4, 5), np.uint16)}
 
 
 @pytest.mark.parametrize(
