@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from clearyear.display import Display
 from clearyear.errors import InputError
+from clearyear.job_types import Compression, LayerName, ReducerName
 from clearyear.plan import NAME
 from clearyear.settings import Bytes
 
@@ -61,12 +63,13 @@ class Job(BaseModel):
         description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
         "stands. Left out: every .tif, dated by the first date in its name.",
     )
-    reducer: Literal["luminance-median", "band-median", "geomedian", "percentiles"] = Field(
+    reducer: ReducerName = Field(
         default="luminance-median",
         title="Reducer",
         description="luminance-median: the observed colour of median brightness (RGB, 8 bit). "
         "band-median: each band on its own, any number of bands. geomedian: the geometric median of all bands. "
-        "percentiles: of each band.",
+        "percentiles: of each band. clear-count: how often a pixel was observed and clear. package.module:Class: a "
+        "plug-in, where CLEARYEAR_PLUGINS allows its module.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -78,7 +81,7 @@ class Job(BaseModel):
         title="Product name",
         description="How folders and files are called. Left out: the reducer's name.",
     )
-    layers: list[str] = Field(
+    layers: list[LayerName] = Field(
         default_factory=list,
         title="Extra layers",
         description="count: valid samples of each pixel. source: which scene each pixel comes from "
@@ -119,10 +122,12 @@ class Job(BaseModel):
         title="Allow missing windows",
         description="Publish whatever is there, and say in its metadata, report and STAC item what is missing.",
     )
-    compress: Literal["deflate", "zstd", "lzw", "jpeg"] = Field(
+    compress: Compression = Field(
         default="deflate",
         title="Mosaic compression",
-        description="Lossless, or jpeg: quality 90 with a mask, three bands of 8 bit only. Tiles are always lossless.",
+        description="Lossless: deflate, zstd or lzw, deflate and zstd with a level if you like (zstd:15); or jpeg: "
+        'quality 90 with a mask, three bands of 8 bit only. Tiles are always lossless. {"composite": "zstd", "count": '
+        '"lzw"}: one for each layer, deflate for the others.',
     )
     workers: int | None = Field(
         default=None,
@@ -179,6 +184,17 @@ class Job(BaseModel):
         default="nearest",
         title="Resampling",
         description="How bands come to another grid. Class and bit bands are always nearest.",
+    )
+    outputs: Literal["stacked", "per-band"] = Field(
+        default="stacked",
+        title="Files",
+        description="stacked: a layer's bands in one file. per-band: a file for each band.",
+    )
+    display: Display | None = Field(
+        default=None,
+        title="Picture",
+        description="Make an RGBA picture beside the mosaic, with one fixed stretch, so that months compare: "
+        '{"bands": ["red", "green", "blue"], "min": 0, "max": 3000, "gamma": 1.0}; numbers are the composite\'s.',
     )
 
 

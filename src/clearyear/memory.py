@@ -8,6 +8,8 @@ in strips small enough for the processor's cache. None of this changes a pixel.
 import math
 from itertools import pairwise
 
+import numpy as np
+
 from clearyear.coordinates import FIELD_BYTES
 from clearyear.grid import Window
 from clearyear.plan import Plan
@@ -102,11 +104,15 @@ def strip_rows(plan: Plan, width: int, height: int) -> int:
 
 def _bytes(plan: Plan, window: Window, largest: int, threads: int) -> int:
     """``peak_bytes`` with a largest piece of that many pixels; rises with it."""
-    per_sample = plan.itemsize
-    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * per_sample
-    layers = window.n_pixels * (plan.product.n_bands * (per_sample + 2) + 2)
-    # A kernel keeps the ordered samples of one block of pixels: half a megabyte, or 256 pixels of very many scenes.
-    kernel = max(1 << 20, 256 * len(plan.scenes) * (per_sample + 2))
+    product, per_sample = plan.product, plan.itemsize
+    block = plan.grid.block[0] * plan.grid.block[1] * product.n_bands * per_sample
+    kinds = [plan.kind(layer) for layer in {"composite", "count", *product.layers}]
+    usual = product.n_bands * (per_sample + 2) + 2
+    layers = window.n_pixels * max(usual, sum(kind.n_bands * np.dtype(kind.dtype).itemsize for kind in kinds))
+    n_pixels = min(largest, max(window.width, STRIP_SAMPLES // (len(plan.scenes) * product.n_bands)))
+    kernel = plan.reducer.scratch_bytes(
+        n_scenes=len(plan.scenes), n_bands=product.n_bands, dtype=product.dtype, n_pixels=n_pixels
+    )
     # Layers stand as arrays, as what GDAL compresses and as the file's bytes; the third copy covers the strips' own.
     beside = 0 if plan.is_plain else largest * _pixel_bytes(plan, threads) + threads * _held_bytes(plan)
     return plan.sample_bytes * largest + threads * (kernel + 2 * block) + 3 * layers + beside

@@ -92,7 +92,10 @@ def compute_window(
         store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
         raise error
     seen = layers["count"].max(axis=0) > 0
-    files = {name: write_layer(plan, window, store, name, layers[name]) for name in plan.product.layers}
+    files = {
+        file: write_layer(plan, window, store, file, layers[layer] if band is None else layers[layer][band : band + 1])
+        for file, (layer, band) in plan.files.items()
+    }
     result = WindowResult(
         id=window.id,
         status="ok" if seen.any() else "empty",
@@ -127,11 +130,12 @@ def reduce_window(
             return None, len(scenes), list(failed.values())
         layers, more = _reduce_pieces(plan, window, parts, scenes, threads)
         if layers is not None:
-            if "source" in layers and failed:
+            if failed:
                 # The reducer counted within the scenes it got; the plan's numbering has those that failed too.
                 used = np.array([i for i, s in enumerate(plan.scenes) if s.id not in failed], np.int16)
-                source: NDArray[Any] = layers["source"]
-                layers["source"] = np.where(source < 0, source, used[source])
+                for name in (name for name in layers if plan.kind(name).is_index):
+                    source: NDArray[Any] = layers[name]
+                    layers[name] = np.where(source < 0, source, used[source]).astype(source.dtype)
             return layers, len(scenes), list(failed.values())
         failed |= {read.scene: read for read in more}
 
@@ -170,7 +174,8 @@ def _reduce_piece(
     def reduce_strip(top: int) -> tuple[int, Layers]:
         strip = slice(top, top + rows)
         masks = {name: mask[:, :, strip] for name, mask in seen.masks.items()}
-        return top, reducer.reduce(stack[:, :, strip], plan.product.invalid_values, plan.product.nodata, **masks)
+        values = (plan.product.invalid_values, plan.product.nodata)
+        return top, reducer.reduce(stack[:, :, strip], *values, **masks, wanted=plan.product.layers)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():
@@ -205,6 +210,8 @@ def write_layer(plan: Plan, window: Window, store: Store, name: str, array: NDAr
         compress=layer.lossless,
         block=block_of(frame, window),
         overview=layer.resampling if frame.halved and layer.joined else None,
+        level=layer.level,
+        scale=(layer.scale, layer.offset),
     )
     file = plan.tile_name(window, name)
     store.write(file, data)
