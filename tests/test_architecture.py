@@ -13,7 +13,19 @@ CORE = ROOT / "src" / "clearyear"
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
-    {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
+    {
+        "periods",
+        "grid",
+        "masks",
+        "mask_presets",
+        "reducers",
+        "scenes.scene",
+        "scenes.names",
+        "scenes.stac_query",
+        "scenes.band_names",
+        "scenes.harmonise",
+        "scenes.fuse",
+    },
     {
         "plan",
         "memory",
@@ -34,7 +46,7 @@ LAYERS = [
     {"finding"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"console", "source_options", "options", "cli"},
 ]
 
 

@@ -2,13 +2,17 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from clearyear.errors import InputError
+from clearyear.mask_presets import JobMask
 from clearyear.plan import NAME
+from clearyear.scenes.fuse import Fuse
+from clearyear.scenes.stac_query import StacQuery
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -21,10 +25,11 @@ class Job(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job", hide_input_in_errors=True)
 
-    scenes: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+    scenes: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
+        default=None,
         title="Scenes",
         description="A folder or gs:// prefix of GeoTIFF scenes (/data/t31tcj, gs://bucket/t31tcj), a manifest "
-        "(.csv or .json), or a list of files.",
+        "(.csv or .json), a saved STAC search or catalogue (.json), or a list of files. Left out with stac.",
         examples=["gs://my-bucket/t31tcj", "scenes.csv"],
     )
     out: Text = Field(
@@ -44,7 +49,8 @@ class Job(BaseModel):
         default=None,
         title="File-name pattern",
         description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
-        "stands. Left out: every .tif, dated by the first date in its name.",
+        "stands, {band} that each band is a file (LC08_*_{band}.TIF), {id} what a scene is called. "
+        "Left out: every .tif, dated by the first date in its name.",
     )
     reducer: Literal["luminance-median", "band-median", "geomedian", "percentiles"] = Field(
         default="luminance-median",
@@ -141,6 +147,38 @@ class Job(BaseModel):
         title="Windows per job",
         description="How many windows a flow run of window-batch has at most, when a work pool is named.",
     )
+    # -- where scenes come from, beside ``scenes`` itself
+    stac: StacQuery | None = Field(
+        default=None,
+        title="STAC search",
+        description='Instead of scenes, from an API or catalogue: {"url": …, "collections": […], "bbox": …}.',
+    )
+    bands: list[Text] = Field(
+        default_factory=list,
+        title="Bands",
+        description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
+        "Left out: the items' true-colour image.",
+    )
+    masks: list[JobMask] = Field(
+        default_factory=list,
+        title="Masks",
+        description='Class or bit bands that say which samples not to use: scl, or {"asset": "scl", "from": …}.',
+    )
+    fuse: Fuse = Field(
+        default="none",
+        title="Scenes of one observation",
+        description="newest-processing: of doubles the one processed last. solar-day: that, and what a platform sees "
+        "on one day is one observation.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.scenes is None) is (self.stac is None):
+            found = "'scenes' is missing" if self.scenes is None else "'scenes' and 'stac' both say where scenes are"
+            raise PydanticCustomError(
+                "scenes_missing" if self.scenes is None else "scenes_twice", "{found}", {"found": found}
+            )
+        return self
 
 
 def load_job(path: str, **overrides: Any) -> Job:
@@ -160,7 +198,13 @@ def load_job(path: str, **overrides: Any) -> Job:
         raise InputError(f"The job file {path} is not YAML ({words})", "keys and values", "correct it") from error
     if not isinstance(document, dict):
         raise InputError(f"The job file {path} holds no keys", "scenes: …, out: …, period: …", "write them")
-    return make_job({**document, **overrides}, where=f"the job file {path}")
+    # Of a key with keys of its own, such as stac, what is given beside the file replaces those it names.
+    inner = {
+        k: {**document[k], **v}
+        for k, v in overrides.items()
+        if isinstance(v, dict) and isinstance(document.get(k), dict)
+    }
+    return make_job({**document, **overrides, **inner}, where=f"the job file {path}")
 
 
 def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
@@ -177,7 +221,7 @@ def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
         keys = f"the keys {', '.join(Job.model_fields)}" if "extra_forbidden" in kinds else "values of these kinds"
         raise InputError(
             f"In {where}: {'; '.join(complaints)}",
-            "at least the keys scenes and out" if kinds == {"missing"} else keys,
+            "at least the keys scenes (or stac) and out" if kinds <= {"missing", "scenes_missing"} else keys,
             "correct it; `clearyear run --help` explains each",
         ) from error
 
@@ -187,6 +231,8 @@ def _complaint(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.replace("-", "_"), Job.model_fields, n=1)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if not error["loc"]:
+        return str(error["msg"])
     if error["type"] == "missing":
         return f"{key!r} is missing"
     return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

@@ -10,6 +10,7 @@ import click
 
 from clearyear import console
 from clearyear.errors import ClearyearError, InputError
+from clearyear.source_options import source_keys, source_options
 
 if TYPE_CHECKING:
     from clearyear.job import Job
@@ -95,6 +96,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        *source_options(),
     ]
     for option in reversed(options):
         function = option(function)
@@ -109,12 +111,14 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     """
     from clearyear.job import load_job, make_job
 
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = source_keys({key: value for key, value in flags.items() if value is not None})
     for key in ("layers", "nodata", "saturated"):
         if key in given:
             given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
     if job_file:
         return load_job(job_file, **given)
-    if "scenes" not in given:
-        raise InputError("No scenes are given", "a JOB.yaml, or --scenes and --out", "see `clearyear run --help`")
+    if "scenes" not in given and "stac" not in given:
+        raise InputError(
+            "No scenes are given", "a JOB.yaml, or --scenes (or --stac) and --out", "see `clearyear run --help`"
+        )
     return make_job(given, where="the arguments")

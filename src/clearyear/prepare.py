@@ -8,11 +8,13 @@ from functools import lru_cache
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
 from clearyear.job import Job
+from clearyear.mask_presets import masks_of
 from clearyear.periods import parse_period, year_before
 from clearyear.plan import Plan, Product
 from clearyear.reducers import get_reducer
 from clearyear.scenes import changed_scenes
 from clearyear.scenes.headers import Header, common_header
+from clearyear.scenes.scene import Found
 from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
 
@@ -33,11 +35,12 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     """
     check_destination(job.out)
     period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
-    scenes = find(job, period).scenes
+    found = find(job, period)
+    scenes = found.scenes
     header = common_header(scenes, max_unreadable=job.max_failed_reads)
     reducer = get_reducer(job.reducer, job.options)
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
-    product = _product(job, header)
+    product = _product(job, header, found)
     header.grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,
@@ -156,7 +159,7 @@ def check_scenes(plan: Plan) -> None:
         )
 
 
-def _product(job: Job, header: Header) -> Product:
+def _product(job: Job, header: Header, found: Found) -> Product:
     reducer = get_reducer(job.reducer, job.options)
     unknown = sorted(set(job.layers) - set(reducer.layers))
     if unknown:
@@ -192,6 +195,10 @@ def _product(job: Job, header: Header) -> Product:
         nodata=fill,
         compress=job.compress,
         options=job.options,
+        assets=found.assets,
+        masks=masks_of(job.masks),
+        scale=found.scale,
+        offset=found.offset,
     )
 
 
