@@ -19,18 +19,24 @@ LAYERS = [
         "coordinates",
         "area",
         "masks",
+        "mask_presets",
         "display",
         "reducers",
         "resample",
         "samples",
         "scenes.scene",
         "scenes.names",
+        "scenes.stac_query",
+        "scenes.band_names",
+        "scenes.harmonise",
+        "scenes.fuse",
     },
     {
         "product",
         "plan",
         "memory",
         "job",
+        "job_file",
         "job_types",
         "gdal",
         "tiff",
@@ -50,7 +56,7 @@ LAYERS = [
     {"finding", "job_product"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"console", "source_options", "options", "cli"},
 ]
 
 

@@ -10,6 +10,7 @@ import click
 
 from clearyear import console
 from clearyear.errors import ClearyearError, InputError
+from clearyear.source_options import source_keys, source_options
 
 if TYPE_CHECKING:
     from clearyear.job import Job
@@ -112,6 +113,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
         ),
+        *source_options(),
     ]
     for option in reversed(options):
         function = option(function)
@@ -135,9 +137,10 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     Raises:
         InputError: there is neither, or a key or value is wrong.
     """
-    from clearyear.job import load_job, make_job
+    from clearyear.job import make_job
+    from clearyear.job_file import load_job
 
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = source_keys({key: value for key, value in flags.items() if value is not None})
     for key in ("layers", "nodata", "saturated"):
         if key in given:
             given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
@@ -146,6 +149,8 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
             given[key] = _mapping(key, given[key])
     if job_file:
         return load_job(job_file, **given)
-    if "scenes" not in given:
-        raise InputError("No scenes are given", "a JOB.yaml, or --scenes and --out", "see `clearyear run --help`")
+    if "scenes" not in given and "stac" not in given:
+        raise InputError(
+            "No scenes are given", "a JOB.yaml, or --scenes (or --stac) and --out", "see `clearyear run --help`"
+        )
     return make_job(given, where="the arguments")
