@@ -62,7 +62,7 @@ def test_scenes_on_one_grid_have_no_places(data: Path) -> None:
 
 def test_pixels_that_coincide_make_one_grid_as_far_as_they_reach(tmp_path: Path) -> None:
     plan = plan_of(strips(tmp_path)[:2], resolution="data", tile_size=16)
-    assert plan.grid.transform == (10, 0, 300000, 0, -10, 4900020)
+    assert list(plan.grid.transform) == [10, 0, 300000, 0, -10, 4900020]
     assert (plan.grid.width, plan.grid.height) == (30, 35)
     assert [scene.places["data"].offset for scene in plan.scenes] == [(0, 0), (10, 10)]
     expected = np.zeros((2, 35, 30), np.float64)
