@@ -1,38 +1,23 @@
 """The job: what a user asks for, as flags, a YAML file or the form in the Prefect UI."""
 
 import difflib
-import math
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from clearyear.display import Display
 from clearyear.errors import InputError
-from clearyear.job_types import Compression, LayerName, ReducerName
+from clearyear.job_types import Compression, LayerName, ReducerName, Resolution, Text
+from clearyear.mask_presets import JobMask
 from clearyear.plan import NAME
+from clearyear.scenes.fuse import Fuse
+from clearyear.scenes.stac_query import StacQuery
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
-
-
-def _resolution(value: Any) -> Any:
-    """``10`` of the command line for 10; what is no number is a band."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return value
-    if isinstance(value, bool) or not 0 < number < math.inf:
-        raise ValueError("a resolution is a positive number, or the name of a band")
-    return number
-
-
-Resolution = Annotated[float | Text, BeforeValidator(_resolution)]
 
 
 class Job(BaseModel):
@@ -40,10 +25,11 @@ class Job(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job", hide_input_in_errors=True)
 
-    scenes: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+    scenes: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
+        default=None,
         title="Scenes",
         description="A folder or gs:// prefix of GeoTIFF scenes (/data/t31tcj, gs://bucket/t31tcj), a manifest "
-        "(.csv or .json), or a list of files.",
+        "(.csv or .json), a saved STAC search or catalogue (.json), or a list of files. Left out with stac.",
         examples=["gs://my-bucket/t31tcj", "scenes.csv"],
     )
     out: Text = Field(
@@ -63,7 +49,8 @@ class Job(BaseModel):
         default=None,
         title="File-name pattern",
         description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
-        "stands. Left out: every .tif, dated by the first date in its name.",
+        "stands, {band} that each band is a file (LC08_*_{band}.TIF), {id} what a scene is called. "
+        "Left out: every .tif, dated by the first date in its name.",
     )
     reducer: ReducerName = Field(
         default="luminance-median",
@@ -163,17 +150,6 @@ class Job(BaseModel):
         title="Windows per job",
         description="How many windows a flow run of window-batch has at most, when a work pool is named.",
     )
-    outputs: Literal["stacked", "per-band"] = Field(
-        default="stacked",
-        title="Files",
-        description="stacked: a layer's bands in one file. per-band: a file for each band.",
-    )
-    display: Display | None = Field(
-        default=None,
-        title="Picture",
-        description="Make an RGBA picture beside the mosaic, with one fixed stretch, so that months compare: "
-        '{"bands": ["red", "green", "blue"], "min": 0, "max": 3000, "gamma": 1.0}; numbers are the composite\'s.',
-    )
     crs: Text | None = Field(
         default=None,
         title="CRS of the result",
@@ -198,35 +174,49 @@ class Job(BaseModel):
         title="Resampling",
         description="How bands come to another grid. Class and bit bands are always nearest.",
     )
+    outputs: Literal["stacked", "per-band"] = Field(
+        default="stacked",
+        title="Files",
+        description="stacked: a layer's bands in one file. per-band: a file for each band.",
+    )
+    display: Display | None = Field(
+        default=None,
+        title="Picture",
+        description="Make an RGBA picture beside the mosaic, with one fixed stretch, so that months compare: "
+        '{"bands": ["red", "green", "blue"], "min": 0, "max": 3000, "gamma": 1.0}; numbers are the composite\'s.',
+    )
+    # -- where scenes come from, beside ``scenes`` itself
+    stac: StacQuery | None = Field(
+        default=None,
+        title="STAC search",
+        description='Instead of scenes, from an API or catalogue: {"url": …, "collections": […], "bbox": …}.',
+    )
+    bands: list[Text] = Field(
+        default_factory=list,
+        title="Bands",
+        description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
+        "Left out: the items' true-colour image.",
+    )
+    masks: list[JobMask] = Field(
+        default_factory=list,
+        title="Masks",
+        description='Class or bit bands that say which samples not to use: scl, or {"asset": "scl", "from": …}.',
+    )
+    fuse: Fuse = Field(
+        default="none",
+        title="Scenes of one observation",
+        description="newest-processing: of doubles the one processed last. solar-day: that, and what a platform sees "
+        "on one day is one observation.",
+    )
 
-
-def load_job(path: str, **overrides: Any) -> Job:
-    """A job from a YAML file; what is given beside it wins.
-
-    Raises:
-        InputError: the file cannot be read, or a key is unknown or has a wrong value.
-    """
-    return make_job({**read_job_file(path), **overrides}, where=f"the job file {path}")
-
-
-def read_job_file(path: str) -> dict[str, Any]:
-    """The keys of a YAML file.
-
-    Raises:
-        InputError: it cannot be read, or holds none.
-    """
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(
-            f"The job file {path} cannot be read ({error.strerror})", "a YAML file", "correct the path"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())
-        raise InputError(f"The job file {path} is not YAML ({words})", "keys and values", "correct it") from error
-    if not isinstance(document, dict):
-        raise InputError(f"The job file {path} holds no keys", "scenes: …, out: …, period: …", "write them")
-    return document
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.scenes is None) is (self.stac is None):
+            found = "'scenes' is missing" if self.scenes is None else "'scenes' and 'stac' both say where scenes are"
+            raise PydanticCustomError(
+                "scenes_missing" if self.scenes is None else "scenes_twice", "{found}", {"found": found}
+            )
+        return self
 
 
 def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
@@ -235,7 +225,7 @@ def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
     Raises:
         InputError: a key is unknown, missing or has a wrong value; all of them are named at once.
     """
-    return make_as(Job, values, where=where, least="the keys scenes and out", verb="run")
+    return make_as(Job, values, where=where, least="the keys scenes (or stac) and out", verb="run")
 
 
 def make_as(model: type[_Model], values: dict[str, Any], *, where: str, least: str, verb: str) -> _Model:
@@ -256,7 +246,7 @@ def make_as(model: type[_Model], values: dict[str, Any], *, where: str, least: s
         keys = f"the keys {', '.join(model.model_fields)}" if "extra_forbidden" in kinds else "values of these kinds"
         raise InputError(
             f"In {where}: {'; '.join(complaints)}",
-            f"at least {least}" if kinds == {"missing"} else keys,
+            f"at least {least}" if kinds <= {"missing", "scenes_missing"} else keys,
             f"correct it; `clearyear {verb} --help` explains each",
         ) from error
 
@@ -266,6 +256,8 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.replace("-", "_"), model.model_fields, n=1)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if not error["loc"]:
+        return str(error["msg"])
     if error["type"] == "missing":
         return f"{key!r} is missing"
     return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

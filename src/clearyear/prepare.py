@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -12,7 +11,7 @@ from clearyear.finding import find
 from clearyear.geobox import Wish
 from clearyear.job import Job
 from clearyear.job_product import product_of
-from clearyear.masks import Mask
+from clearyear.mask_presets import masks_of
 from clearyear.periods import Period, parse_period, year_before
 from clearyear.places import lay_out
 from clearyear.plan import Plan
@@ -41,23 +40,23 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     return plan_of(job, period, find(job, period))
 
 
-def plan_of(job: Job, period: Period, found: Found, masks: Sequence[Mask] = ()) -> Plan:
+def plan_of(job: Job, period: Period, found: Found) -> Plan:
     """The plan of scenes that are found already, whichever source they come from; writes nothing.
 
     Args:
         job: what is asked for.
         period: what the result is called after.
         found: the scenes.
-        masks: what of them must not be used.
 
     Raises:
         InputError: scenes that do not fit together, a grid that cannot be, a reducer that cannot use them.
     """
     area = read_area(job.area) if job.area is not None else None
     wish = Wish(crs=job.crs, resolution=job.resolution, area=area)
+    masks = masks_of(job.masks)
     layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)
     scenes, grid, header = layout.scenes, layout.grid, layout.header
-    product = product_of(job, header, found, masks)
+    product = product_of(job, header, found.model_copy(update={"scenes": scenes}), masks)
     grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,

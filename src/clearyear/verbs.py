@@ -82,7 +82,8 @@ def lights(
     A month that lacks a tile is incomplete and says which. The same command again fetches only what is not there.
     """
     from clearyear.cli import run_flow
-    from clearyear.job import make_as, read_job_file
+    from clearyear.job import make_as
+    from clearyear.job_file import read_job_file
     from clearyear.lights.job import LightsJob
 
     values: dict[str, Any] = read_job_file(job_file) if job_file else {}
