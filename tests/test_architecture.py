@@ -21,6 +21,7 @@ LAYERS = [
         "gdal",
         "tiff",
         "tiffwrite",
+        "ranges",
         "verify",
         "blocks",
         "overviews",
