@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ TIMES = {"figures", "created", "seconds", "updated"}
 
 Content = dict[str, Any]
 Stamps = dict[str, tuple[int, int]]
+
+
+@dataclass
+class Result:
+    """What was counted of one kind."""
+
+    kind: str
+    seed: int
+    kills: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
 
 
 def content_of(folder: Path) -> Content:
@@ -137,15 +149,15 @@ def undisturbed(place: Place) -> Content:
     return content
 
 
-def rounds(place: Place, kills: int, reference: Content, tally: Counter[str]) -> list[str]:
-    """Kill so many times, one to four times a run; what went wrong."""
-    wrong = differing(undisturbed(place), reference)
-    done = 0
-    while done < kills:
+def rounds(place: Place, kills: int, reference: Content, result: Result) -> Iterator[None]:
+    """Kill so many times, one to four times a run; each run that was resumed to its end is a step of this."""
+    wrong, tally = result.wrong, result.tally
+    wrong += differing(undisturbed(place), reference)
+    while result.kills < kills:
         shutil.rmtree(place.out, ignore_errors=True)
         trusted: Stamps = {}
-        for _ in range(min(place.rng.randint(1, 4), kills - done)):
-            done += one_kill(place, tally)
+        for _ in range(min(place.rng.randint(1, 4), kills - result.kills)):
+            result.kills += one_kill(place, tally)
             wrong += [] if isinstance(place, Sharded) else left_alive(place)  # a parent's shards are meant to live
             wrong += harm(place, reference)
             now = finished(place)
@@ -155,13 +167,13 @@ def rounds(place: Place, kills: int, reference: Content, tally: Counter[str]) ->
         tally["runs resumed to their end"] += 1
         if code:
             wrong.append(f"the last run ended with {code}: {place.log()}")
-            continue
-        wrong += again(trusted, finished(place))
-        wrong += differing(content_of(place.out), reference)
-        wrong += [f"{path} is left" for path in place.out.rglob(".clearyear-tmp")]
-        wrong += left_alive(place)
-        print(f"{place.kind}: {done} of {kills} kills, {len(wrong)} wrong", file=sys.stderr, flush=True)
-    return wrong
+        else:
+            wrong += again(trusted, finished(place))
+            wrong += differing(content_of(place.out), reference)
+            wrong += [f"{path} is left" for path in place.out.rglob(".clearyear-tmp")]
+            wrong += left_alive(place)
+        print(f"{place.kind}: {result.kills} of {kills} kills, {len(wrong)} wrong", file=sys.stderr, flush=True)
+        yield
 
 
 def again(before: Stamps, now: Stamps) -> list[str]:
@@ -180,33 +192,31 @@ def left_alive(place: Place) -> list[str]:
     return [f"{place.kind}: process {pid} is left" for pid in place.clean()]
 
 
-def kill_by(kind: str, kills: int, seed: int, folder: Path, reference: Content) -> dict[str, Any]:
-    """All kills of one kind; what is to be counted."""
-    tally: Counter[str] = Counter()
+def kill_by(kind: str, kills: int, seed: int, folder: Path, reference: Content) -> Iterator[Result]:
+    """All kills of one kind; what is counted so far, after each run."""
+    result = Result(kind, seed)
     rng = random.Random(f"{seed} {kind}")  # noqa: S311  the same moments again
     place = place_of(kind)(folder, kind, rng)
     try:
-        wrong = rounds(place, kills, reference, tally)
+        for _ in rounds(place, kills, reference, result):
+            yield result
     finally:
         place.close()
         shutil.rmtree(place.out, ignore_errors=True)
-    return {"kind": kind, "seed": seed, "kills": kills, "tally": dict(sorted(tally.items())), "wrong": wrong}
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def table(results: list[Result]) -> str:
     """Markdown: kind by kind, what was counted over all results."""
     lines = ["| killed | kills | when | runs resumed | wrong |", "|---|---|---|---|---|"]
     for kind in KINDS:
-        mine = [result for result in results if result["kind"] == kind]
-        tally: Counter[str] = Counter()
-        for result in mine:
-            tally.update(result["tally"])
+        mine = [result for result in results if result.kind == kind]
+        tally: Counter[str] = sum((Counter(result.tally) for result in mine), Counter())
         resumed = tally.pop("runs resumed to their end", 0)
         when = ", ".join(f"{what} {n}" for what, n in sorted(tally.items()))
         if mine:
-            kills, wrong = sum(r["kills"] for r in mine), sum(len(r["wrong"]) for r in mine)
+            kills, wrong = sum(r.kills for r in mine), sum(len(r.wrong) for r in mine)
             lines.append(f"| {kind} | {kills} | {when} | {resumed} | {wrong} |")
-    total, wrong = sum(r["kills"] for r in results), sum(len(r["wrong"]) for r in results)
+    total, wrong = sum(r.kills for r in results), sum(len(r.wrong) for r in results)
     return "\n".join([*lines, f"\n{total} kills, {wrong} times something was wrong"])
 
 
@@ -220,28 +230,33 @@ def main() -> int:
     parser.add_argument("--table", type=Path, help="only print what such a file holds")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table(json.loads(arguments.table.read_text())))
+        print(table(load(arguments.table)))
         return 0
     import clearyear.payload  # noqa: F401  what a forked run would import
 
-    results = []
+    before = load(arguments.save) if arguments.save and arguments.save.exists() else []
+    results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(prefix="clearyear-kills-") as name:
         folder = Path(name)
         code = f"from clearyear.demo import make_scenes; make_scenes(Path({name!r}) / 'scenes', count=12, size=512)"
         subprocess.run([sys.executable, "-c", f"from pathlib import Path; {code}"], check=True)
-        alone = Place(folder, "alone", random.Random(0))  # noqa: S311
-        reference = undisturbed(alone)
-        for kind in KINDS:
-            if kills := getattr(arguments, kind):
-                results.append(kill_by(kind, kills, arguments.seed, folder, reference))
+        reference = undisturbed(Place(folder, "alone", random.Random(0)))  # noqa: S311
+        for kind in [each for each in KINDS if getattr(arguments, each)]:
+            for result in kill_by(kind, getattr(arguments, kind), arguments.seed, folder, reference):
+                results[kind] = result
                 if arguments.save:
-                    before = json.loads(arguments.save.read_text()) if arguments.save.exists() else []
-                    arguments.save.write_text(json.dumps([*before, results[-1]], indent=1) + "\n")
-    print(table(results))
-    wrong = [what for result in results for what in result["wrong"]]
+                    document = [vars(each) for each in (*before, *results.values())]
+                    arguments.save.write_text(json.dumps(document, indent=1) + "\n")
+    print(table(list(results.values())))
+    wrong = [what for result in results.values() for what in result.wrong]
     for what in wrong[:20]:
         print(f"  {what}")
     return 1 if wrong else 0
+
+
+def load(path: Path) -> list[Result]:
+    """What --save has written."""
+    return [Result(**{**each, "tally": Counter(each["tally"])}) for each in json.loads(path.read_text())]
 
 
 if __name__ == "__main__":
