@@ -121,7 +121,10 @@ def test_a_plan_that_is_replaced_gives_way_and_says_so(prefect: Prefect, begin: 
     assert "is no longer the one this run began with" in out + err
     assert "Traceback" not in err
     left = written(tmp_path / "out")
-    assert {name: left.get(name) for name in after} == after, "the first wrote over what the second made"
+    changed = {name for name, data in after.items() if left.get(name) != data}
+    # The one window that was under way when it was halted may still have been written; the proof is by records.
+    assert {"_x" in name for name in changed} <= {True}, "the first wrote over what the second has published"
+    assert len(changed) <= 1
 
 
 @pytest.mark.slow
