@@ -18,7 +18,7 @@ from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
-from clearyear.prepare import check_scenes
+from clearyear.prepare import check_scenes, known_plan
 from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
@@ -75,6 +75,7 @@ def carry_out(
         check_scenes(plan)
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
         failures = compute()
+        known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     mosaic, problem = join(plan, store, statuses)
     report = conclude(plan, store, statuses, mosaic, problem=problem)

@@ -43,6 +43,7 @@ def window_batch(
     failures: dict[str, str] = {}
     if pending:
         failures = map_windows(plan, pending, budget_of(plan, pending, workers=workers, memory_limit=memory_limit))
+    known_plan(destination, plan_digest)  # another one's records are not ours to write over
     leave_causes(plan, store, failures)
     store.sweep()
     if not failures:

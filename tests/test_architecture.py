@@ -41,6 +41,7 @@ LAYERS = [
         "gdal",
         "tiff",
         "tiffwrite",
+        "ranges",
         "verify",
         "blocks",
         "overviews",

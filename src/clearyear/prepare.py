@@ -142,13 +142,14 @@ def plan_at(destination: str) -> Plan:
         ) from error
 
 
-@lru_cache(maxsize=8)
 def known_plan(destination: str, digest: str) -> Plan:
-    """``plan_at``, read once a process, and only if it is the plan the caller speaks of.
+    """``plan_at``, if it is the plan the caller speaks of and not, by now, another: an InputError then."""
+    entry = open_store(destination).stat(PLAN)
+    return _known_plan(destination, digest, entry.version if entry else "")
 
-    Raises:
-        InputError: another plan lies there by now.
-    """
+
+@lru_cache(maxsize=8)
+def _known_plan(destination: str, digest: str, version: str) -> Plan:  # noqa: ARG001  the version is part of the key
     plan = plan_at(destination)
     if plan.digest != digest:
         raise InputError(

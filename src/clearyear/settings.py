@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     retries: int = Field(default=6, ge=0, description="How often a request that may yet succeed is tried again.")
     retry_seconds: float = Field(default=0.2, gt=0, description="About how long the first wait before that is.")
     silence_seconds: float = Field(default=30.0, gt=0, description="After how long without a byte it is given up.")
+    request_seconds: float = Field(
+        default=300.0, gt=0, description="After how long in all it is given up, however slowly bytes still come."
+    )
     cache: str = Field(
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",

@@ -18,7 +18,7 @@ from clearyear.errors import ReadError
 from clearyear.gdal import JPEG2000, borrow_raster
 from clearyear.grid import Window
 from clearyear.settings import current_settings
-from clearyear.stores import is_remote, shown, split_uri
+from clearyear.stores import LocalFile, RangeFile, is_remote, shown, split_uri
 from clearyear.stores.remote import RemoteFile
 from clearyear.tiff import Unsupported
 from clearyear.verify import check_blocks
@@ -76,14 +76,14 @@ class GdalSource:
                     _read_block_by_block(dataset, piece, out)
                 else:
                     dataset.read(window=_box(piece), out=out)
-                if not is_remote(self.uri):
-                    check_blocks(dataset, split_uri(self.uri)[2], piece)
+                checked = check_blocks(dataset, _file(self.uri, self.version), piece)
         except ReadError as error:
             if error.transient:
                 _check_remote(self.uri, self.version)
             raise
         # GDAL cannot be told which version to read. What lies there after the read has lain there during it.
-        _check_remote(self.uri, self.version)
+        if not checked:
+            _check_remote(self.uri, self.version)
 
 
 def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic]) -> None:
@@ -129,6 +129,10 @@ def _source_of(uri: str, version: str) -> Source:
         except OSError as error:
             raise ReadError(error.strerror or str(error), uri=uri) from error
     return GdalSource(uri, version)
+
+
+def _file(uri: str, version: str) -> RangeFile:
+    return RemoteFile.of(uri, version) if is_remote(uri) else LocalFile(split_uri(uri)[2])
 
 
 def _check_remote(uri: str, version: str) -> None:

@@ -174,8 +174,13 @@ def _gcs_client() -> "Client":
             "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
             "project": "anonymous",
         }
+    from clearyear.stores.deadline import Adapter
+
     try:
-        return storage.Client(**account)
+        client = storage.Client(**account)
+        client._http.mount("https://", Adapter())  # noqa: SLF001  Google's own documents have sessions tuned so
+        client._http.mount("http://", Adapter())  # noqa: SLF001
+        return client
     except DefaultCredentialsError as error:
         raise InputError(
             "No Google credentials were found for a gs:// address",
