@@ -15,6 +15,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from clearyear.backfill import Backfill
 from clearyear.pictures import thumbnail
 from clearyear.report import NotDone, Report
 from clearyear.report_text import markdown
@@ -72,6 +73,21 @@ def show_report(report: Report, *, tile_map: bytes, preview: bytes | None) -> No
             key="mosaic-preview",
             description=f"{report.product}, {report.period}: {report.status}",
         )
+
+
+def show_backfill(report: Backfill) -> None:
+    """Create the table backfill-periods: what became of each period, and what mends it."""
+    rows = [
+        {
+            "period": result.period,
+            "state": "complete before" if result.there else result.state,
+            "windows": f"{result.done} of {result.expected}" if result.expected else "",
+            "cause": result.cause,
+            "command": result.command,
+        }
+        for result in report.periods[:_SHOWN]
+    ]
+    create_table_artifact(rows, key="backfill-periods", description=report.sentence())
 
 
 def _summary(report: Report, tile_map: bytes) -> str:

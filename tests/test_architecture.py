@@ -13,7 +13,7 @@ CORE = ROOT / "src" / "clearyear"
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
-    {"periods", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
+    {"periods", "naming", "grid", "masks", "reducers", "scenes.scene", "scenes.names"},
     {
         "plan",
         "memory",
@@ -30,11 +30,11 @@ LAYERS = [
     },
     {"cog", "direct", "index_cache", "sources", "read", "demo"},
     {"window", "completeness", "budget", "batch"},
-    {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm"},
+    {"assemble", "pictures", "mosaic", "report", "report_text", "stac", "warm", "views", "selection", "catalog"},
     {"finding"},
     {"prepare"},
-    {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"publish", "past", "estimate", "sizing", "payload", "backfill"},
+    {"console", "options", "cli", "cli_results"},
 ]
 
 

@@ -2,12 +2,14 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from clearyear.errors import InputError
+from clearyear.naming import period_name
+from clearyear.periods import parse_period
 from clearyear.plan import NAME
 from clearyear.settings import Bytes
 
@@ -141,6 +143,41 @@ class Job(BaseModel):
         title="Windows per job",
         description="How many windows a flow run of window-batch has at most, when a work pool is named.",
     )
+    naming: str | None = Field(
+        default=None,
+        title="Naming",
+        description="What the period's folder and files are called: plain characters and {product}, {period}, "
+        "{start:%Y-%m}, {end:%Y-%m}. Left out: the folder <period>, files <product>_<period>.",
+        examples=["monthly-mosaic-{start:%Y-%m}"],
+    )
+    select: list[Text] = Field(
+        default_factory=list,
+        title="Selected windows",
+        description="Compute only these windows: ids (x01024_y00512), numbers from 0, slices (::10) or a GeoJSON file "
+        "of polygons. The result is incomplete as long as the others are not there. Left out: all.",
+    )
+    runner: Literal["threads", "processes", "dask"] = Field(
+        default="threads",
+        title="Runner",
+        description="What computes the windows: threads of this process, processes of their own, or a Dask cluster "
+        "(one of this machine, or what CLEARYEAR_DASK_ADDRESS or CLEARYEAR_DASK_CLUSTER names). Same pixels.",
+    )
+
+    @field_validator("naming")
+    @classmethod
+    def _names_something(cls, naming: str | None) -> str | None:
+        if naming is not None:
+            try:
+                period_name(naming, product="product", period=parse_period("2023"))
+            except InputError as error:
+                raise ValueError(error.found) from error
+        return naming
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.work_pool and self.runner != "threads":
+            raise ValueError(f"the runner {self.runner} computes here, a work_pool elsewhere; name one of them")
+        return self
 
 
 def load_job(path: str, **overrides: Any) -> Job:
@@ -189,4 +226,5 @@ def _complaint(error: Any) -> str:
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
     if error["type"] == "missing":
         return f"{key!r} is missing"
-    return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    said: str = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {said}" if key else said

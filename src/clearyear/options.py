@@ -95,6 +95,9 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        click.option("--naming", help="Folder and files of a period, such as 'monthly-mosaic-{start:%Y-%m}'."),
+        click.option("--select", multiple=True, help="Only these windows: id, number, ::10 or polygons in a .geojson."),
+        click.option("--runner", help="threads, processes or dask.  [default: threads]"),
     ]
     for option in reversed(options):
         function = option(function)
@@ -109,7 +112,7 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     """
     from clearyear.job import load_job, make_job
 
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = {key: value for key, value in flags.items() if value not in (None, ())}
     for key in ("layers", "nodata", "saturated"):
         if key in given:
             given[key] = [part.strip() for part in given[key].split(",") if part.strip()]

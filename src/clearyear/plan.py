@@ -1,8 +1,6 @@
 """The plan: everything that will be done, as a value. What is missing is computed from it, never from a listing."""
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clearyear import __version__
 from clearyear.grid import Grid, Window
 from clearyear.masks import Mask
+from clearyear.naming import PLAIN
 from clearyear.periods import Period
 from clearyear.reducers import Inputs, LayerKind, Reducer, get_reducer
 from clearyear.scenes.scene import Scene
@@ -77,6 +76,8 @@ class Plan(BaseModel):
     max_failed_reads: int = 0
     min_completeness: float = 1.0
     created_by: str = f"clearyear {__version__}"
+    name: str = Field(default="", pattern=f"^({PLAIN})?$")
+    """What the user calls this period's folder and files; empty: as ``folder`` and ``stem`` have it."""
     destination: str = Field(default="", exclude=True)
     """Where this plan lies; not part of the file, so that a moved result stays readable."""
 
@@ -94,7 +95,8 @@ class Plan(BaseModel):
     def id(self) -> str:
         """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
         product = self.product.decides | self.product.model_dump(include={"name", "compress"})
-        decides = {"tile_size": self.tile_size, "product": product}
+        decides: dict[str, Any] = {"tile_size": self.tile_size, "product": product}
+        decides |= {"name": self.name} if self.name else {}
         return _digest({"inputs": self._inputs, "period": self.period.model_dump(mode="json"), **decides})
 
     @cached_property
@@ -131,9 +133,14 @@ class Plan(BaseModel):
     # -- names below the destination ------------------------------------------------------------------
 
     @property
+    def folder(self) -> str:
+        """``<period>``: the folder's name below that of the product."""
+        return self.name or self.period.label
+
+    @property
     def stem(self) -> str:
         """``<product>_<period>``: how every file of this plan begins."""
-        return f"{self.product.name}_{self.period.label}"
+        return self.name or f"{self.product.name}_{self.period.label}"
 
     def mosaic_name(self, layer: str = "composite") -> str:
         """The mosaic's file name."""
@@ -203,17 +210,6 @@ class Plan(BaseModel):
                 "its id does not agree with its content, or it was made by another version of an algorithm"
             )
         return plan
-
-    def windows_csv(self) -> str:
-        """One row a window: where it lies and what reading it costs."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["id", "col_off", "row_off", "width", "height", "scenes", "days", "bytes_to_read"])
-        days = len({scene.datetime.date() for scene in self.scenes})
-        for w in self.windows:
-            row = [w.id, w.col_off, w.row_off, w.width, w.height, len(self.scenes), days, self.read_bytes(w)]
-            writer.writerow(row)
-        return out.getvalue()
 
 
 def _more(scene: Scene) -> list[Any]:

@@ -1,6 +1,5 @@
 """From a job to a plan at its destination."""
 
-import json
 import logging
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -8,13 +7,14 @@ from functools import lru_cache
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
 from clearyear.job import Job
+from clearyear.naming import period_name
 from clearyear.periods import parse_period, year_before
 from clearyear.plan import Plan, Product
 from clearyear.reducers import get_reducer
 from clearyear.scenes import changed_scenes
 from clearyear.scenes.headers import Header, common_header
-from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
+from clearyear.views import windows_csv, windows_geojson
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
     product = _product(job, header)
     header.grid.check_count(job.tile_size, scenes[0].id)
+    name = period_name(job.naming, product=product.name, period=period) if job.naming else ""
     return Plan(
         product=product,
         period=period,
@@ -47,7 +48,8 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
         tile_size=job.tile_size,
         max_failed_reads=job.max_failed_reads,
         min_completeness=0.0 if job.allow_missing else job.min_completeness,
-        destination=f"{job.out.rstrip('/')}/{product.name}/{period.label}",
+        name=name,
+        destination=f"{job.out.rstrip('/')}/{product.name}/{name or period.label}",
     )
 
 
@@ -72,8 +74,8 @@ def put_down(plan: Plan, *, overwrite: bool = False) -> Plan:
         _withdraw(plan, store)
     store.sweep()
     store.write(PLAN, plan.to_json().encode())
-    store.write("windows.csv", plan.windows_csv().encode())
-    store.write("windows.geojson", _windows_geojson(plan).encode())
+    store.write("windows.csv", windows_csv(plan).encode())
+    store.write("windows.geojson", windows_geojson(plan).encode())
     return plan
 
 
@@ -243,18 +245,3 @@ def _withdraw(plan: Plan, store: Store) -> None:
     names = [entry.name for entry in store.entries() if entry.name not in ours]
     for name in sorted(names, key=lambda n: not n.endswith(".stac-item.json")):
         store.remove(name)
-
-
-def _windows_geojson(plan: Plan) -> str:
-    """The windows as polygons in longitude and latitude, for a look in QGIS."""
-    shapes = wgs84_geometries(plan.grid.crs, [plan.grid.corners(w) for w in plan.windows])
-    features = [
-        {
-            "type": "Feature",
-            "id": w.id,
-            "geometry": shape,
-            "properties": {"id": w.id, "width": w.width, "height": w.height, "scenes": len(plan.scenes)},
-        }
-        for w, shape in zip(plan.windows, shapes, strict=True)
-    ]
-    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"

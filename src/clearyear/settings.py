@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
     )
+    dask_address: str = Field(
+        default="", description="Address of a Dask scheduler for the runner dask, such as tcp://10.0.0.5:8786."
+    )
+    dask_cluster: str = Field(
+        default_factory=lambda: os.environ.get("DASK_CLUSTER", ""),
+        description="Name of a cluster at the Dask Gateway that Dask is configured for; Calrissian sets DASK_CLUSTER.",
+    )
     gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     decode_mb_per_s: float = Field(
