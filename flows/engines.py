@@ -1,8 +1,8 @@
 """What windows are computed by: threads of this process, processes of their own, or a Dask cluster."""
 
-import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,12 +44,6 @@ def engine(runner: str, budget: Budget) -> Iterator["TaskRunner[Any]"]:
         yield started
 
 
-def is_elsewhere(runner: str) -> bool:
-    """Whether the windows are computed on machines whose number and memory are not known here."""
-    settings = Settings()
-    return runner == "dask" and bool(settings.dask_address or settings.dask_cluster)
-
-
 @contextmanager
 def _dask(budget: Budget) -> Iterator["TaskRunner[Any]"]:
     settings = Settings()
@@ -60,30 +54,25 @@ def _dask(budget: Budget) -> Iterator["TaskRunner[Any]"]:
         raise InputError(
             f"The runner dask cannot be used: {error}", "prefect-dask", "pip install 'clearyear[dask]'"
         ) from error
-    open_files = budget.open_files // budget.workers
-    if settings.dask_cluster:
-        with _gateway_cluster(settings.dask_cluster) as cluster:
+    with ExitStack() as stack:
+        if settings.dask_cluster:
+            cluster = stack.enter_context(_gateway_cluster(settings.dask_cluster))
             _check_api(cluster.scheduler_address)
-            with DaskTaskRunner(cluster=cluster) as started:
-                started.client.run(gdal.keep_open, open_files)
-                yield started
-        return
-    if settings.dask_address:
-        _check_api(settings.dask_address)
-        pool = DaskTaskRunner(address=settings.dask_address)
-    else:
-        # Whoever reaches a scheduler may run code by it, and on a shared machine others hear its port. The memory is
-        # kept to by the budget; Dask would kill a worker at a limit of its own.
-        local = {"n_workers": budget.workers, "threads_per_worker": 1, "security": True, "memory_limit": 0}
-        pool = DaskTaskRunner(cluster_class=LocalCluster, cluster_kwargs={**local, "dashboard_address": None})
-    try:
-        with pool as started:
-            started.client.run(gdal.keep_open, open_files)
-            yield started
-    except OSError as error:
-        if not settings.dask_address:
-            raise
-        raise _no_cluster(settings.dask_address, error) from error
+            pool = DaskTaskRunner(cluster=cluster)
+        elif settings.dask_address:
+            _check_api(settings.dask_address)
+            pool = DaskTaskRunner(address=settings.dask_address)
+        else:
+            # Whoever reaches a scheduler may run code by it, and on a shared machine others hear its port. The memory
+            # is kept to by the budget; Dask would kill a worker at a limit of its own.
+            local = {"n_workers": budget.workers, "threads_per_worker": 1, "security": True, "memory_limit": 0}
+            pool = DaskTaskRunner(cluster_class=LocalCluster, cluster_kwargs={**local, "dashboard_address": None})
+        try:
+            started = stack.enter_context(pool)
+            started.client.run(gdal.keep_open, budget.open_files // budget.workers)
+        except OSError as error:
+            raise _no_cluster(settings.dask_cluster or settings.dask_address or "of this machine", error) from error
+        yield started
 
 
 @contextmanager
@@ -114,13 +103,21 @@ def _check_api(scheduler: str) -> None:
         InputError: Prefect's server is at a loopback address and the scheduler is not.
     """
     api = PREFECT_API_URL.value() or ""
-    place, server = urlsplit(scheduler).netloc, urlsplit(api).netloc
-    if server.startswith(_LOOPBACK) and place and not place.startswith((*_LOOPBACK, os.uname().nodename)):
+    if urlsplit(api).netloc.startswith(_LOOPBACK) and not _is_here(urlsplit(scheduler).hostname):
         raise InputError(
             f"Dask's workers at {scheduler} cannot reach Prefect at {api}, which is this machine's own",
             "a Prefect server they reach",
             "set PREFECT_API_URL to a server that both sides reach",
         )
+
+
+def _is_here(host: str | None) -> bool:
+    """Whether a host is this machine: only then can we listen at its address."""
+    try:
+        with socket.create_server((host or "", 0)):
+            return True
+    except OSError:
+        return False
 
 
 def _no_cluster(name: str, error: Exception) -> InputError:

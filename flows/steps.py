@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
-from clearyear.budget import Budget, process_budget
+from clearyear.budget import Budget, engine_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
@@ -24,7 +24,7 @@ from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.selection import select_windows
 from clearyear.stores import Store, open_store, split_uri
-from flows.engines import engine, is_elsewhere
+from flows.engines import engine
 from flows.shards import deployment_on, send_windows
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
@@ -94,15 +94,11 @@ def budget_of(
 ) -> Budget:
     """What this process, with those it starts, may do at once to compute these windows.
 
-    Of a cluster elsewhere neither the number of workers nor their memory is known: the budget is one worker's.
-
     Raises:
         InputError: the memory there is does not suffice for one.
     """
     windows = [plan.grid.window(window_id, plan.tile_size) for window_id in window_ids]
-    if is_elsewhere(runner):
-        return process_budget(plan, windows, workers=1, memory_limit=memory_limit, prefect=False)
-    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit, separate=runner != "threads")
+    return engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit)
 
 
 def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget, *, runner: str = "threads") -> dict[str, str]:

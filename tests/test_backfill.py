@@ -111,6 +111,11 @@ def test_a_period_that_fails_stops_the_rest_or_is_named_in_the_end(job: Job, poi
 def test_the_command_says_what_became_of_each_period(job: Job) -> None:
     values = ["--scenes", str(job.scenes), "--out", job.out, "--tile-size", "32", "--naming", "rgb-{start:%Y-%m}"]
     span = ["--span", "2023-06/2023-09", "--frequency", "monthly", "--continue-on-failure"]
+    dry = CliRunner().invoke(main, ["backfill", *values, *span, "--dryrun", "--json"])
+    assert dry.exit_code == 0, dry.output
+    assert json.loads(dry.stdout)["counts"] == {"incomplete": 2, "no scenes": 1}
+    assert not Path(job.out).exists()
+
     done = CliRunner().invoke(main, ["backfill", *values, *span, "--json"])
     assert done.exit_code == 3, done.output
     said = json.loads(done.stdout)

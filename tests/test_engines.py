@@ -102,9 +102,9 @@ def test_what_cannot_be_reached_is_said(job: Job, monkeypatch: pytest.MonkeyPatc
 
     plan = plan_of()
     allowed = process_budget(plan, plan.windows, workers=1)
-    monkeypatch.setenv("CLEARYEAR_DASK_ADDRESS", "tcp://10.9.8.7:8786")
+    monkeypatch.setenv("CLEARYEAR_DASK_ADDRESS", "tcp://192.0.2.7:8786")
     with (
-        pytest.raises(InputError, match=r"workers at tcp://10.9.8.7:8786 cannot reach Prefect"),
+        pytest.raises(InputError, match=r"workers at tcp://192.0.2.7:8786 cannot reach Prefect"),
         engine("dask", allowed),
     ):
         pass

@@ -98,7 +98,7 @@ class Backfill(BaseModel):
             windows = f"{result.done:,} of {result.expected:,}" if result.expected else ""
             note = "was there already" if result.there else "; ".join(filter(None, [result.cause, result.command]))
             lines.append(f"{result.period:<24}{result.state:<12}{windows:>12}  {note}".rstrip())
-        return "\n".join([*lines, f"catalogue {self.catalog or 'none: nothing is published'}"])
+        return "\n".join([*lines, *([f"catalogue {self.catalog}"] if self.catalog else [])])
 
 
 def jobs_of(job: Job, span: str | None, frequency: str, *, at_once: int = 1) -> list[tuple[Period, Job]]:

@@ -97,6 +97,23 @@ def process_budget(
     )
 
 
+def engine_budget(
+    plan: Plan, windows: Sequence[Window], *, runner: str, workers: int | None, memory_limit: int | None
+) -> Budget:
+    """The budget of this process and of those a job's ``runner`` starts for it.
+
+    Of a Dask cluster that is somewhere already neither the number of workers nor their memory is known: the budget is
+    one worker's, and ``memory_limit`` what that has.
+
+    Raises:
+        InputError: as process_budget.
+    """
+    settings = Settings()
+    if runner == "dask" and (settings.dask_address or settings.dask_cluster):
+        return process_budget(plan, windows, workers=1, memory_limit=memory_limit, prefect=False)
+    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit, separate=runner != "threads")
+
+
 def budget(
     plan: Plan,
     windows: Sequence[Window],

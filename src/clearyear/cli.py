@@ -39,6 +39,7 @@ def run(job_file: str | None, dryrun: bool, as_json: bool, **flags: Any) -> int:
     Finds the scenes, computes every window that is not there yet, joins them and reports. The same command again
     goes on where the last one stopped.
     """
+    from clearyear.budget import engine_budget
     from clearyear.prepare import make_plan, put_down
     from clearyear.selection import select_windows
 
@@ -46,7 +47,8 @@ def run(job_file: str | None, dryrun: bool, as_json: bool, **flags: Any) -> int:
     if dryrun:
         return _estimate(job, (), as_json=as_json)
     plan = make_plan(job)  # what is wrong with the input shows before Prefect starts
-    _check_budget(job, plan, select_windows(plan, job.select))
+    chosen = select_windows(plan, job.select)
+    engine_budget(plan, chosen, runner=job.runner, workers=job.workers, memory_limit=job.memory_limit)
     put_down(plan, overwrite=job.overwrite)
     return console.show_outcome(_run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
 
@@ -59,6 +61,7 @@ def run(job_file: str | None, dryrun: bool, as_json: bool, **flags: Any) -> int:
 @click.option("--continue-on-failure", is_flag=True, help="Go on after a period that is not complete.")
 @click.option("--allow-empty", is_flag=True, help="A period without any scene is no failure.")
 @click.option("--deployment", help="Compute each period by a run of this deployment.  [default: in this process]")
+@click.option("--dryrun", "--dry-run", is_flag=True, help="Only say what of each period is there.")
 @verb
 def backfill(
     job_file: str | None,
@@ -68,6 +71,7 @@ def backfill(
     continue_on_failure: bool,
     allow_empty: bool,
     deployment: str | None,
+    dryrun: bool,
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -76,19 +80,23 @@ def backfill(
     Periods that are complete already are checked, byte for byte, and left. Which are complete, which are not and why
     stands in a table at the end. The same command again does only what is not complete.
     """
-    from clearyear.backfill import Backfill, jobs_of
+    from clearyear.backfill import Backfill, conclude_backfill, jobs_of, period_standing
 
     job = read_job(job_file, flags)
     jobs = jobs_of(job, span, frequency)  # what is wrong with the span shows before Prefect starts
     console.note(f"{len(jobs)} periods, {jobs[0][0].label} to {jobs[-1][0].label}")
     options = {"continue_on_failure": continue_on_failure, "allow_empty": allow_empty, "deployment": deployment}
     arguments = {"job": job, "span": span, "frequency": frequency, "at_once": at_once, **options}
-    found = Backfill.model_validate(_run_flow("backfill", arguments, job.out))
+    if dryrun:
+        results = [period_standing(period, one, allow_empty=allow_empty) for period, one in jobs]
+        found = conclude_backfill(job, span, frequency, results, None)
+    else:
+        found = Backfill.model_validate(_run_flow("backfill", arguments, job.out))
     if as_json:
         console.print_json(found.contract())
     else:
         click.echo(found.table())
-    return found.exit_code
+    return 0 if dryrun else found.exit_code
 
 
 @main.command()
@@ -187,8 +195,7 @@ def _estimate(job: Any, save: tuple[str, ...], *, as_json: bool) -> int:
 
     the_plan = make_plan(job)
     chosen = select_windows(the_plan, job.select)
-    separate = job.runner != "threads"
-    found = estimate(the_plan, chosen, workers=job.workers, memory_limit=job.memory_limit, separate=separate)
+    found = estimate(the_plan, chosen, workers=job.workers, memory_limit=job.memory_limit, runner=job.runner)
     for target in save:
         save_view(the_plan, target, chosen)
     if as_json:
@@ -196,14 +203,6 @@ def _estimate(job: Any, save: tuple[str, ...], *, as_json: bool) -> int:
     else:
         click.echo(found.table())
     return 0
-
-
-def _check_budget(job: Any, the_plan: Any, windows: Any) -> None:
-    """That the memory suffices shows before Prefect starts."""
-    from clearyear.budget import process_budget
-
-    separate = job.runner != "threads"
-    process_budget(the_plan, windows, workers=job.workers, memory_limit=job.memory_limit, separate=separate)
 
 
 def _compute(job: Any, window_id: str | None) -> dict[str, Any]:

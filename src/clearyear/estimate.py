@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.budget import Budget, process_budget
+from clearyear.budget import Budget, engine_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.grid import Window
 from clearyear.limits import bytes_text
@@ -118,7 +118,7 @@ def estimate(
     *,
     workers: int | None = None,
     memory_limit: int | None = None,
-    separate: bool = False,
+    runner: str = "threads",
 ) -> Estimate:
     """What running ``plan`` now would do and take.
 
@@ -126,7 +126,7 @@ def estimate(
         plan: as made from the job; what lies at its destination decides what is skipped.
         selected: those of its windows that are to be computed; all if None.
         workers: windows at once; the machine's setting if None.
-        separate: whether each window has a process of its own.
+        runner: the job's.
         memory_limit: the job's, in bytes; the environment's or the container's if None.
 
     Raises:
@@ -136,7 +136,7 @@ def estimate(
     statuses = check_plan(plan, store)
     chosen = _chosen(plan, selected, statuses)
     pending = [w for w, s in chosen if not s.is_done]
-    memory = process_budget(plan, pending, workers=workers, memory_limit=memory_limit, separate=separate)
+    memory = engine_budget(plan, pending, runner=runner, workers=workers, memory_limit=memory_limit)
     windows = [_window(plan, w, s, memory) for w, s in chosen]
     todo = [(w, e) for (w, _), e in zip(chosen, windows, strict=True) if e.action != "skip"]
     decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
