@@ -156,8 +156,14 @@ def test_wrong_input_is_exit_code_2(job: Job, tmp_path: Path) -> None:
 @pytest.mark.e2e
 def test_each_period_by_a_run_of_a_deployment(prefect: Prefect, scenes: Path, tmp_path: Path) -> None:
     job = {"scenes": str(scenes), "out": str(tmp_path / "out"), "tile_size": 32}
-    values = {"span": "2023-01/2023-07", "frequency": "quarterly", "deployment": "median-composite/on-demand"}
-    run_id = prefect.submit("backfill/on-demand", job=job, at_once=2, **values)
+    run_id = prefect.submit(
+        "backfill/on-demand",
+        job=job,
+        span="2023-01/2023-07",
+        frequency="quarterly",
+        at_once=2,
+        deployment="median-composite/on-demand",
+    )
     state = prefect.wait_for(run_id)
     assert state["type"] == "COMPLETED", state["message"]
     assert state["message"] == "2 of 2 periods are complete"

@@ -18,7 +18,7 @@ from clearyear.catalog import write_catalog
 from clearyear.errors import InputError
 from clearyear.prepare import find_plan
 from clearyear.publish import join_windows
-from clearyear.stores import LocalStore
+from clearyear.stores.local import LocalStore
 
 
 @pytest.fixture(scope="module")

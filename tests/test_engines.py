@@ -33,9 +33,18 @@ def digests(folder: str) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in Path(folder).rglob("*.tif")}
 
 
+def threads_of_dask() -> Any:
+    """A Dask cluster in this process, reached as one elsewhere would be."""
+    import distributed
+
+    cluster: Any = distributed.LocalCluster
+    about = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    return cluster(**about, protocol="tcp://", host="127.0.0.1")
+
+
 @pytest.fixture
 def job(scenes: Path, tmp_path: Path) -> Job:
-    values = {"period": "2023", "tile_size": 32, "workers": 2, "allow_missing": True}
+    values: dict[str, Any] = {"period": "2023", "tile_size": 32, "workers": 2, "allow_missing": True}
     return Job(scenes=str(scenes), out=str(tmp_path / "threads"), layers=["count", "source"], **values)
 
 
@@ -53,10 +62,7 @@ def test_same_bytes_and_same_words(job: Job, poisoned: Path, tmp_path: Path, run
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_scheduler_named_in_the_environment(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distributed import LocalCluster
-
-    threads = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    with LocalCluster(**threads, protocol="tcp://", host="127.0.0.1") as cluster:
+    with threads_of_dask() as cluster:
         monkeypatch.setenv("CLEARYEAR_DASK_ADDRESS", cluster.scheduler_address)
         found = run(job.model_copy(update={"runner": "dask"}))
         computed = sum(len(worker.state.tasks) + worker.state.executed_count for worker in cluster.workers.values())
@@ -67,14 +73,11 @@ def test_a_scheduler_named_in_the_environment(job: Job, tmp_path: Path, monkeypa
 @pytest.mark.usefixtures("prefect_server")
 def test_a_gateway_cluster_named_in_the_environment(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """dask-gateway's part is played by a module of ours with its three names; the cluster behind it is real."""
-    from distributed import LocalCluster
-
     asked: list[str] = []
-    threads = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    cluster = LocalCluster(**threads, protocol="tcp://", host="127.0.0.1")
+    cluster = threads_of_dask()
 
     class Gateway:
-        def connect(self, name: str) -> LocalCluster:
+        def connect(self, name: str) -> Any:
             if name != "mine":
                 raise ValueError(f"Cluster {name!r} not found")
             asked.append(name)

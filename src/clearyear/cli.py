@@ -17,16 +17,13 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(
+    commands=VERBS,
     context_settings=CONTEXT,
     epilog="Exit codes: 0 complete; 3 incomplete (unless --allow-missing); 2 the input is wrong; 1 anything else.",
 )
 @click.version_option(__version__, prog_name="clearyear")
 def main() -> None:
     """A year of cloudy satellite scenes in, one clear picture out, proven complete."""
-
-
-for _verb in VERBS:
-    main.add_command(_verb)
 
 
 @main.command()
