@@ -145,6 +145,21 @@ def test_a_process_that_dies_is_a_cause_and_not_the_end() -> None:
     assert "the process that computed it was lost (BrokenProcessPool" in causes["x00000_y00000"]
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_cluster_of_our_own_hears_nobody_else() -> None:
+    from distributed import Client
+
+    from flows.engines import engine
+
+    plan = plan_of()
+    with engine("dask", process_budget(plan, plan.windows, workers=1)) as started:
+        address = started.client.scheduler.address  # type: ignore[attr-defined]
+        assert address.startswith("tls://127.0.0.1:")
+        stranger: Any = Client
+        with pytest.raises((OSError, TypeError, ValueError)):
+            stranger(address.replace("tls://", "tcp://"), timeout="2 s")
+
+
 # -- memory --------------------------------------------------------------------------------------------------
 
 

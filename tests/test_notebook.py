@@ -30,7 +30,7 @@ def test_it_is_what_the_script_makes(cells: list[dict[str, Any]]) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert [source(c) for c in cells] == [part for cell in module.CELLS for part in cell if part]
+    assert [(c["cell_type"], source(c)) for c in cells] == module.cells()
 
 
 def test_it_is_small_and_tells_nothing_of_a_machine(cells: list[dict[str, Any]]) -> None:
