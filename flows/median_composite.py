@@ -53,4 +53,6 @@ def median_composite(job: Job) -> State[Any]:
         memory_limit=job.memory_limit,
         work_pool=job.work_pool,
         windows_per_shard=job.windows_per_shard,
+        runner=job.runner,
+        select=job.select,
     )

@@ -1,6 +1,6 @@
 """Repair: compute only what of an earlier run is missing, invalid or stale, then mosaic and report again."""
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -26,6 +26,7 @@ def repair(
     allow_missing: bool = False,
     memory_limit: Bytes | None = None,
     work_pool: str | None = None,
+    runner: Literal["threads", "processes", "dask"] = "threads",
 ) -> State[Any]:
     """Complete what lies at a destination, by the plan that lies there.
 
@@ -35,6 +36,7 @@ def repair(
         allow_missing: Publish whatever is there even if windows remain missing.
         memory_limit: Memory of the whole container, such as 2GiB. Left out: the container's own limit.
         work_pool: Compute the windows by flow runs of window-batch on this pool. Left out: in this process.
+        runner: What computes the windows here: threads, processes or a Dask cluster.
 
     Returns:
         As median-composite.
@@ -42,4 +44,4 @@ def repair(
     refuse_relative(out)
     plan = find_plan(out, allow_missing=allow_missing)
     name_run(plan, verb="repair")
-    return carry_out(plan, workers=workers, memory_limit=memory_limit, work_pool=work_pool)
+    return carry_out(plan, workers=workers, memory_limit=memory_limit, work_pool=work_pool, runner=runner)

@@ -50,6 +50,8 @@ def start_server() -> None:
     thread.join()
     if problems:
         raise problems[0]
+    # Processes that compute windows get our settings. Without an address there, each would start a server of its own.
+    _locked.enter_context(temporary_settings({PREFECT_API_URL: SubprocessASGIServer().api_url}))
 
 
 def _end_with_us(server: "subprocess.Popen[bytes] | None") -> None:

@@ -10,10 +10,10 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import deployment
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
-from clearyear.budget import Budget, process_budget
+from clearyear.budget import Budget, engine_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
@@ -22,7 +22,9 @@ from clearyear.prepare import check_scenes, known_plan
 from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
+from clearyear.selection import select_windows
 from clearyear.stores import Store, open_store, split_uri
+from flows.engines import engine
 from flows.shard_pool import deployment_on, shard_size
 from flows.shards import send_windows
 from tasks.artifacts import Progress, show_report
@@ -56,12 +58,15 @@ def carry_out(
     memory_limit: int | None = None,
     work_pool: str | None = None,
     windows_per_shard: int = 50,
+    runner: str = "threads",
+    select: Sequence[str] = (),
 ) -> State[Any]:
     """Compute what of the plan is not there, here or on a work pool, join it, say what came of it."""
     store = open_store(plan.destination)
     statuses = check_plan(plan, store)
-    pending = [s.id for s in statuses if not s.is_done]
-    get_run_logger().info("%d of %d windows are there already", len(statuses) - len(pending), len(statuses))
+    selected = {window.id for window in select_windows(plan, select)}
+    pending = [s.id for s in statuses if not s.is_done and s.id in selected]
+    get_run_logger().info("%d of %d windows are there already", sum(s.is_done for s in statuses), len(statuses))
     if pending:
         # What is wrong with the pool, or with the memory there is, shows before anything else happens.
         compute: Callable[[], dict[str, str]]
@@ -70,30 +75,35 @@ def carry_out(
             size = shard_size(plan, pool, per_shard=most, workers=workers, memory_limit=memory_limit)
             compute = partial(send_windows, plan, store, pending, pool, per_shard=most, size=size)
         else:
-            budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit)
-            compute = partial(map_windows, plan, pending, budget)
+            budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit, runner=runner)
+            compute = partial(map_windows, plan, pending, budget, runner=runner)
         check_scenes(plan)
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
         failures = compute()
         known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
+    statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
     mosaic, problem = join(plan, store, statuses)
+    if problem and len(selected) < len(statuses):
+        problem += f"; this run was of a selection of {len(selected)} windows"
     report = conclude(plan, store, statuses, mosaic, problem=problem)
     show_report(report, tile_map=store.read("tile_map.png"), preview=store.read(plan.preview_name) if mosaic else None)
     return final_state(report)
 
 
-def budget_of(plan: Plan, window_ids: Sequence[str], *, workers: int | None, memory_limit: int | None) -> Budget:
-    """What this process may do at once to compute these windows.
+def budget_of(
+    plan: Plan, window_ids: Sequence[str], *, workers: int | None, memory_limit: int | None, runner: str = "threads"
+) -> Budget:
+    """What this process, with those it starts, may do at once to compute these windows.
 
     Raises:
         InputError: the memory there is does not suffice for one.
     """
     windows = [plan.grid.window(window_id, plan.tile_size) for window_id in window_ids]
-    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit)
+    return engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit)
 
 
-def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget) -> dict[str, str]:
+def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget, *, runner: str = "threads") -> dict[str, str]:
     """Map the window-median task over windows, or window-medians over batches of them, as the budget says.
 
     Returns:
@@ -104,15 +114,11 @@ def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget) -> dict[s
     failures: dict[str, str] = {}
     done = 0
     batches = in_batches(window_ids)
-    budget.apply()
-    pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=budget.workers)
-    with pool as runner, stopped_by_errors():
-        futures = submit(runner, plan, batches, budget)
+    with engine(runner, budget) as started, stopped_by_errors():
+        futures = submit(started, plan, batches, budget)
         names = dict(zip(futures, batches, strict=True))
         for future in as_completed(futures):
-            future.wait()  # it is done; without this its state is asked of the server, which learns of it later
-            if not future.state.is_completed():
-                failures |= causes_of(future, names[future])
+            failures |= causes_of(future, names[future])
             done += len(names[future])
             progress.show(done)
             report_progress("windows", done, len(window_ids))
@@ -126,12 +132,12 @@ def in_batches(window_ids: Sequence[str]) -> list[list[str]]:
 
 
 def submit(
-    runner: "ThreadPoolTaskRunner[Any]", plan: Plan, batches: Sequence[list[str]], budget: Budget
+    runner: "TaskRunner[Any]", plan: Plan, batches: Sequence[list[str]], budget: Budget
 ) -> "list[PrefectFuture[Any]]":
     """One task run for each batch; a batch of one is a window and says so."""
     fingerprints = [[plan.fingerprint(plan.grid.window(i, plan.tile_size)) for i in ids] for ids in batches]
     arguments: dict[str, Any] = {
-        "destination": unmapped(plan.destination),
+        "destination": unmapped(open_store(plan.destination).root),  # in another process, ours may not be the folder
         "plan_digest": unmapped(plan.digest),
         "threads": unmapped(budget.threads),
         "window_bytes": unmapped(budget.window_bytes),
@@ -147,8 +153,14 @@ def submit(
 
 
 def causes_of(future: "PrefectFuture[Any]", window_ids: Sequence[str]) -> dict[str, str]:
-    """Window id → why a task failed, in our own words where the error is ours."""
-    error = future.result(raise_on_failure=False)
+    """Window id → why a task that has ended failed, in our own words where the error is ours; nothing if it did not."""
+    try:
+        future.wait()  # without this its state is asked of the server, which learns of it later
+        if future.state.is_completed():
+            return {}
+        error = future.result(raise_on_failure=False)
+    except Exception as lost:  # noqa: BLE001  no state: whatever computed it is gone
+        return dict.fromkeys(window_ids, f"the process that computed it was lost ({type(lost).__name__}: {lost})")
     if isinstance(error, BatchError):
         return error.causes
     cause = error.found if isinstance(error, ClearyearError) else future.state.message or str(error)
@@ -160,6 +172,12 @@ def with_cause(status: WindowStatus, failures: dict[str, str]) -> WindowStatus:
     if status.status is Status.MISSING and status.id in failures:
         return status.model_copy(update={"cause": failures[status.id]})
     return status
+
+
+def left_out(status: WindowStatus, selected: int) -> WindowStatus:
+    """A window that was never computed because it was not selected says so."""
+    cause = f"not among the {selected} windows of this run's selection"
+    return status if status.result else with_cause(status, {status.id: cause})
 
 
 def join(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mosaic | None, str]:

@@ -19,6 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.utilities.urls import url_for
 
+from clearyear.backfill import Backfill
 from clearyear.pictures import thumbnail
 from clearyear.report import NotDone, Report
 from clearyear.report_text import markdown, table
@@ -110,6 +111,21 @@ def _link(shard: EndedShard) -> str:
     """To the run's page on the host that this one is looked at from: a job may know the server by another address."""
     address = url_for("flow-run", obj_id=shard.run_id)
     return f"[{shard.windows}]({urlsplit(address).path})" if address else shard.windows
+
+
+def show_backfill(report: Backfill) -> None:
+    """Create the table backfill-periods: what became of each period, and what mends it."""
+    rows = [
+        {
+            "period": result.period,
+            "state": "complete before" if result.there else result.state,
+            "windows": f"{result.done} of {result.expected}" if result.expected else "",
+            "cause": result.cause,
+            "command": result.command,
+        }
+        for result in report.periods[:_SHOWN]
+    ]
+    create_table_artifact(rows, key="backfill-periods", description=report.sentence())
 
 
 def _summary(report: Report, tile_map: bytes) -> str:

@@ -15,6 +15,7 @@ LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
     {
         "periods",
+        "naming",
         "grid",
         "coordinates",
         "area",
@@ -59,13 +60,14 @@ LAYERS = [
     {"cog", "direct", "index_cache", "sources", "read", "located", "observe", "demo"},
     {"window", "completeness", "budget", "batch", "sizing", "cost"},
     {"assemble", "pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
+    {"views", "selection", "catalog"},
     {"finding", "job_product"},
     {"convert"},
     {"prepare"},
-    {"publish", "estimate", "payload"},
+    {"publish", "past", "estimate", "payload", "backfill"},
     {"zonal"},
     {"lights"},
-    {"console", "source_options", "options", "cli", "cli_convert", "verbs"},
+    {"console", "source_options", "options", "cli", "cli_convert", "cli_results", "verbs"},
 ]
 
 

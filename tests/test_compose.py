@@ -129,7 +129,17 @@ def postgres(services: Services) -> Iterator[None]:
             group=who,
         )
         port = str(services.ports["postgres:5432"])
-        serve = [POSTGRES / "postgres", "-D", home / "data", "-p", port, "-h", "127.0.0.1", "-k", home]
+        serve: list[str | Path] = [
+            POSTGRES / "postgres",
+            "-D",
+            home / "data",
+            "-p",
+            port,
+            "-h",
+            "127.0.0.1",
+            "-k",
+            home,
+        ]
         server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=who, group=who)
         try:
             env = {"PATH": os.environ["PATH"], "PGHOST": "127.0.0.1", "PGPORT": port}

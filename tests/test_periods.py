@@ -188,3 +188,16 @@ def test_span_that_cannot_be_cut(frequency: str, span: str, words: str) -> None:
 def test_earliest_and_latest_spans_end() -> None:
     assert periods_of(parse_period("0001"), "annual")[0].label == "0001--P1Y"
     assert len(periods_of(parse_period("9990-01-01/9999-12-31"), "annual")) == 8
+
+
+def test_ends_may_be_years_and_months() -> None:
+    assert parse_period("2021/2024") == parse_period("2021-01-01/2024-01-01")
+    assert parse_period("2021-11/2022") == parse_period("2021-11-01/2022-01-01")
+    with pytest.raises(InputError, match="is empty"):
+        parse_period("2023/2023")
+
+
+@pytest.mark.parametrize("frequency", [f for f in FREQUENCIES if f != "all"])
+def test_every_label_means_its_period(frequency: str) -> None:
+    for period in periods_of(parse_period("2015/2027"), frequency):
+        assert parse_period(period.label) == period

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from clearyear.display import Display
+from clearyear.errors import InputError
 from clearyear.grid import Grid
+from clearyear.job import make_job
+from clearyear.naming import period_name
 from clearyear.periods import parse_period
 from clearyear.plan import Plan, Product
 from clearyear.reducers import REDUCERS
 from clearyear.scenes import Scene
+from clearyear.views import windows_csv
 
 
 def scene(day: int, **changes: Any) -> Scene:
@@ -211,7 +215,7 @@ def test_names_are_the_contract() -> None:
 
 
 def test_windows_csv() -> None:
-    rows = list(csv.DictReader(io.StringIO(PLAN.windows_csv())))
+    rows = list(csv.DictReader(io.StringIO(windows_csv(PLAN))))
     assert [row["id"] for row in rows] == [w.id for w in PLAN.windows]
     # 2 × 8 of 50 × 40 px, of 6,000 stored bytes.
     last = {"id": "x00048_y00032", "col_off": "48", "row_off": "32", "width": "2", "height": "8"}
@@ -234,3 +238,52 @@ def test_plans_of_before_there_was_a_choice_are_what_they_were() -> None:
     assert PLAN.fingerprint(WINDOW) == "a9b458ad5719d7fea4677733aa964df585b5d425fe57240133dcbb0145ec8a73"
     other = changed(product__reducer="band-median")
     assert other.id == "231d894c614ccd43f131b25ff7fd5166d8619ccb00df0ad8f2e092123bd12df5"
+
+
+# -- names of the user's own -----------------------------------------------------------------------------------
+
+
+def test_a_name_of_its_own_is_folder_and_stem() -> None:
+    named = PLAN.model_copy(update={"name": "monthly-mosaic-2023-05"})
+    assert (named.folder, named.stem) == ("monthly-mosaic-2023-05", "monthly-mosaic-2023-05")
+    assert named.mosaic_name("count") == "monthly-mosaic-2023-05_count.tif"
+    assert named.tile_name(WINDOW).startswith("tiles/monthly-mosaic-2023-05_x")
+    assert named.id != PLAN.id, "other files are written"
+    assert named.fingerprint(WINDOW) == PLAN.fingerprint(WINDOW), "of the same pixels"
+    assert Plan.from_json(named.to_json()).name == named.name
+
+
+def test_a_plan_without_one_is_what_it_was() -> None:
+    document = json.loads(PLAN.to_json())
+    assert document.pop("name") == ""
+    assert Plan.from_json(json.dumps(document)).id == PLAN.id == document["id"]
+    assert PLAN.folder == PLAN.period.label
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "a b", "x" * 65, "a\n"])
+def test_a_name_stays_in_its_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        Plan.from_json(json.dumps({**json.loads(PLAN.to_json()), "name": name}))
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("monthly-mosaic-{start:%Y-%m}", "monthly-mosaic-2023-06"),
+        ("{product}_{period}", "rgb_2023-06--P1M"),
+        ("{start}.{end}", "2023-06-01.2023-07-01"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_template_names_a_period(template: str, name: str) -> None:
+    assert period_name(template, product="rgb", period=parse_period("2023-06")) == name
+
+
+@pytest.mark.parametrize(
+    "template", ["{start:%Y/%m}", "../{period}", "{scene}", "{product:>70}", "{start.__class__}", "{", "", "{0}", "é"]
+)
+def test_a_template_of_another_kind_is_refused(template: str) -> None:
+    with pytest.raises(InputError, match="naming"):
+        period_name(template, product="rgb", period=parse_period("2023-06"))
+    with pytest.raises(InputError, match="naming"):
+        make_job({"scenes": "/s", "out": "/o", "naming": template})

@@ -15,18 +15,17 @@ from runs import finished
 
 from clearyear import mosaic
 from clearyear.cog import problems
-from clearyear.errors import InputError
 from clearyear.finding import find
 from clearyear.job import Job
 from clearyear.job_product import product_of
 from clearyear.masks import Mask
 from clearyear.periods import parse_period
+from clearyear.places import lay_out as lay_out_scenes
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, put_down
 from clearyear.publish import join_windows, validate
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
-from clearyear.scenes.headers import common_header
 from clearyear.stores import open_store
 from clearyear.window import compute_window
 
@@ -231,16 +230,6 @@ def test_a_mask_gives_a_composite_nodata(tmp_path: Path) -> None:
     write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), "int16"), nodata=None)
     job = Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer="geomedian")
     found = find(job, parse_period("2023"))
-    header = common_header(found.scenes)
+    header = lay_out_scenes(found).header
     assert product_of(job, header, found).nodata is None
     assert product_of(job, header, found, [Mask(asset="scl", classes=(3,))]).nodata == -32768
-
-
-def test_clear_count_says_what_it_cannot_tell(tmp_path: Path) -> None:
-    write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), "int16"))
-    job = Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer="clear-count")
-    found = find(job, parse_period("2023"))
-    header = common_header(found.scenes)
-    assert product_of(job, header, found, [Mask(asset="scl", classes=(3,))]).masks
-    with pytest.raises(InputError, match="before a mask's opening and dilation"):
-        product_of(job, header, found, [Mask(asset="scl", classes=(3,), dilation=5)])

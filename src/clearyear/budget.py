@@ -66,6 +66,7 @@ def process_budget(
     workers: int | None = None,
     memory_limit: int | None = None,
     prefect: bool = True,
+    separate: bool = False,
 ) -> Budget:
     """The budget of this process, here and now.
 
@@ -75,6 +76,7 @@ def process_budget(
         workers: windows at once, where the user has fixed that.
         memory_limit: the job's, in bytes; None for what the environment or the container says.
         prefect: whether it runs under Prefect.
+        separate: whether each window at once has a process of its own.
 
     Raises:
         InputError: not even one row of one block of every scene fits; the least that would is named.
@@ -83,6 +85,7 @@ def process_budget(
     with ThreadPoolExecutor(16) as pool:
         files = [file for scene in plan.scenes for file in scene.files((*plan.product.assets, *masks))]
         by_gdal = sum(pool.map(_is_by_gdal, files))
+    reading = gdal.cache_bytes() + in_flight_bytes(plan)
     return budget(
         plan,
         windows,
@@ -90,8 +93,26 @@ def process_budget(
         cores=Settings().workers,
         limit=limits.memory_limit(memory_limit),
         by_gdal=by_gdal,
-        own_bytes=BASE_BYTES + (PREFECT_BYTES if prefect else 0) + gdal.cache_bytes() + in_flight_bytes(plan),
+        own_bytes=BASE_BYTES + (PREFECT_BYTES if prefect else 0) + reading,
+        each_bytes=BASE_BYTES + reading if separate else 0,
     )
+
+
+def engine_budget(
+    plan: Plan, windows: Sequence[Window], *, runner: str, workers: int | None, memory_limit: int | None
+) -> Budget:
+    """The budget of this process and of those a job's ``runner`` starts for it.
+
+    Of a Dask cluster that is somewhere already neither the number of workers nor their memory is known: the budget is
+    one worker's, and ``memory_limit`` what that has.
+
+    Raises:
+        InputError: as process_budget.
+    """
+    settings = Settings()
+    if runner == "dask" and (settings.dask_address or settings.dask_cluster):
+        return process_budget(plan, windows, workers=1, memory_limit=memory_limit, prefect=False)
+    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit, separate=runner != "threads")
 
 
 def budget(
@@ -103,6 +124,7 @@ def budget(
     limit: Limit | None,
     by_gdal: int,
     own_bytes: int,
+    each_bytes: int = 0,
 ) -> Budget:
     """The first of the ways below that reads blocks least often and keeps to the limit.
 
@@ -117,6 +139,7 @@ def budget(
         limit: of the whole container.
         by_gdal: how many of the scenes' files GDAL reads.
         own_bytes: what the container holds before the first window.
+        each_bytes: what a window's own process holds before it; 0 where all share one.
 
     Raises:
         InputError: no way keeps to the limit.
@@ -126,10 +149,13 @@ def budget(
     files = len(plan.product.assets) + len(plan.product.masks)
     index = 16 * len(plan.scenes) * files * math.prod(_blocks(plan))
     dataset = _dataset_bytes(plan) if by_gdal else 0
+    each = each_bytes + index if each_bytes else 0
+
+    def around(at_once: int, threads: int) -> int:
+        return own_bytes + index + at_once * (threads * dataset + each)
 
     def share(at_once: int, threads: int) -> int | None:
-        left = None if limit is None else limit.size - own_bytes - index - at_once * threads * dataset
-        return None if left is None else left // at_once
+        return None if limit is None else (limit.size - around(at_once, threads)) // at_once
 
     def reads(way: tuple[int, int]) -> float:
         return max((times_read(plan, w, share(*way), threads=way[1]) for w in shapes), default=1)
@@ -138,10 +164,10 @@ def budget(
     if limit is not None and math.isinf(reads((at_once, threads))):
         at_once, threads = ways[-1]
         least = max(least_bytes(plan, w, threads=threads) for w in shapes)
-        raise _too_little(plan, limit, at_once, own_bytes + index + at_once * (least + threads * dataset))
+        raise _too_little(plan, limit, at_once, around(at_once, threads) + at_once * least)
     window_bytes = share(at_once, threads)
     windows_peak = at_once * max((peak_bytes(plan, w, window_bytes, threads=threads) for w in shapes), default=0)
-    beside = own_bytes + index + at_once * threads * dataset
+    beside = around(at_once, threads)
     useful = min(gdal.MOST_IDLE, by_gdal * at_once)
     room = useful if limit is None or not dataset else (limit.size - beside - windows_peak) // dataset
     kept = min(useful, max(0, room))

@@ -10,14 +10,15 @@ import click
 
 from clearyear import __version__, console, verbs
 from clearyear.cli_convert import convert
-from clearyear.errors import ClearyearError, IncompleteError, InputError, ReadError
+from clearyear.cli_results import VERBS
+from clearyear.errors import ClearyearError, IncompleteError, InputError
 from clearyear.options import job_options, read_job, verb
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(
-    commands=[convert],
+    commands=[*VERBS, convert],
     context_settings=CONTEXT,
     epilog="Exit codes: 0 complete; 3 incomplete (unless --allow-missing); 2 the input is wrong; 1 anything else.",
 )
@@ -31,21 +32,72 @@ verbs.add_to(main)
 
 @main.command()
 @job_options
+@click.option("--dryrun", "--dry-run", is_flag=True, help="Only say what would be done, as `clearyear plan` does.")
 @verb
-def run(job_file: str | None, as_json: bool, **flags: Any) -> int:
+def run(job_file: str | None, dryrun: bool, as_json: bool, **flags: Any) -> int:
     """Compute a composite and prove it complete.
 
     Finds the scenes, computes every window that is not there yet, joins them and reports. The same command again
     goes on where the last one stopped.
     """
-    from clearyear.budget import process_budget
+    from clearyear.budget import engine_budget
     from clearyear.prepare import make_plan, put_down
+    from clearyear.selection import select_windows
 
     job = read_job(job_file, flags)
+    if dryrun:
+        return _estimate(job, (), as_json=as_json)
     plan = make_plan(job)  # what is wrong with the input shows before Prefect starts
-    process_budget(plan, plan.windows, workers=job.workers, memory_limit=job.memory_limit)
+    chosen = select_windows(plan, job.select)
+    engine_budget(plan, chosen, runner=job.runner, workers=job.workers, memory_limit=job.memory_limit)
     put_down(plan, overwrite=job.overwrite)
-    return _show(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
+    return console.show_outcome(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
+
+
+@main.command()
+@job_options
+@click.option("--span", help="Which time: 2021/2024 (the end excluded), 2023.  [default: the job's period]")
+@click.option("--frequency", default="monthly", help="How it is cut: monthly, seasonal, annual, rolling-3-months, …")
+@click.option("--at-once", type=click.IntRange(min=1), default=1, help="Periods computed at once.  [default: 1]")
+@click.option("--continue-on-failure", is_flag=True, help="Go on after a period that is not complete.")
+@click.option("--allow-empty", is_flag=True, help="A period without any scene is no failure.")
+@click.option("--deployment", help="Compute each period by a run of this deployment.  [default: in this process]")
+@click.option("--dryrun", "--dry-run", is_flag=True, help="Only say what of each period is there.")
+@verb
+def backfill(
+    job_file: str | None,
+    span: str | None,
+    frequency: str,
+    at_once: int,
+    continue_on_failure: bool,
+    allow_empty: bool,
+    deployment: str | None,
+    dryrun: bool,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Compute the composites of all periods of a span.
+
+    Periods that are complete already are checked, byte for byte, and left. Which are complete, which are not and why
+    stands in a table at the end. The same command again does only what is not complete.
+    """
+    from clearyear.backfill import Backfill, conclude_backfill, jobs_of, period_standing
+
+    job = read_job(job_file, flags)
+    jobs = jobs_of(job, span, frequency)  # what is wrong with the span shows before Prefect starts
+    console.note(f"{len(jobs)} periods, {jobs[0][0].label} to {jobs[-1][0].label}")
+    options = {"continue_on_failure": continue_on_failure, "allow_empty": allow_empty, "deployment": deployment}
+    arguments = {"job": job, "span": span, "frequency": frequency, "at_once": at_once, **options}
+    if dryrun:
+        results = [period_standing(period, one, allow_empty=allow_empty) for period, one in jobs]
+        found = conclude_backfill(job, span, frequency, results, None)
+    else:
+        found = Backfill.model_validate(run_flow("backfill", arguments, job.out))
+    if as_json:
+        console.print_json(found.contract())
+    else:
+        click.echo(found.table())
+    return 0 if dryrun else found.exit_code
 
 
 @main.command()
@@ -69,7 +121,7 @@ def demo(out: str, overwrite: bool, as_json: bool) -> int:
     values = {"scenes": f"{out}/scenes", "period": "2023", "out": out, "tile_size": 256, "overwrite": overwrite}
     job = make_job({**values, "layers": ["count", "source"]})
     plan = prepare(job)
-    code = _show(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
+    code = console.show_outcome(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
     if code == 0 and not as_json:
         console.note(f"\nThe picture to open: {plan.destination}/{plan.preview_name}")
         console.note(f"What became of every window: {plan.destination}/report.md")
@@ -78,23 +130,15 @@ def demo(out: str, overwrite: bool, as_json: bool) -> int:
 
 @main.command()
 @job_options
+@click.option("--save", multiple=True, help="Write the plan to a .json, or its windows to a .csv or .geojson file.")
 @verb
-def plan(job_file: str | None, as_json: bool, **flags: Any) -> int:
+def plan(job_file: str | None, save: tuple[str, ...], as_json: bool, **flags: Any) -> int:
     """Say what a run would do and take: a dry run.
 
     Windows, scenes, what is new, done or to be done again, what an earlier run has left, bytes, memory, time and
-    cost. Writes nothing.
+    cost. Writes nothing but the files that --save names.
     """
-    from clearyear.estimate import estimate
-    from clearyear.prepare import make_plan
-
-    job = read_job(job_file, flags)
-    found = estimate(make_plan(job), workers=job.workers, memory_limit=job.memory_limit)
-    if as_json:
-        console.print_json(found.model_dump(mode="json"))
-    else:
-        click.echo(found.table())
-    return 0
+    return _estimate(read_job(job_file, flags), save, as_json=as_json)
 
 
 @main.command()
@@ -122,27 +166,14 @@ def window(job_file: str | None, window_id: str | None, as_json: bool, **flags: 
 
 @main.command()
 @click.argument("out")
-@click.option("--allow-missing", is_flag=True, help="Exit 0 even if windows are missing.")
-@verb
-def report(out: str, allow_missing: bool, as_json: bool) -> int:
-    """Check what lies at OUT, byte for byte.
-
-    Every window the plan there asks for is ok, empty, missing, invalid or stale. Changes nothing but the report.
-    """
-    from clearyear.prepare import find_plan
-    from clearyear.publish import survey
-
-    # What the run was allowed is no answer to whether it is complete.
-    return _show(survey(find_plan(out)).contract() | {"allowed": allow_missing}, as_json=as_json)
-
-
-@main.command()
-@click.argument("out")
 @click.option("--workers", type=click.IntRange(min=1), help="Windows computed at once.  [default: one a core]")
 @click.option("--allow-missing", is_flag=True, help="Publish even an incomplete mosaic.")
 @click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]")
+@click.option("--runner", type=click.Choice(["threads", "processes", "dask"]), default="threads", help="As of a job.")
 @verb
-def repair(out: str, workers: int | None, allow_missing: bool, memory_limit: str | None, as_json: bool) -> int:
+def repair(
+    out: str, workers: int | None, allow_missing: bool, memory_limit: str | None, runner: str, as_json: bool
+) -> int:
     """Compute what at OUT is not there, then join.
 
     Only what is missing, invalid or stale is computed again; then the mosaic and the report follow.
@@ -153,61 +184,26 @@ def repair(out: str, workers: int | None, allow_missing: bool, memory_limit: str
     limit = parse_size(memory_limit) if memory_limit is not None else None
     destination = find_plan(out).destination
     arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing, "memory_limit": limit}
-    return _show(run_flow("repair", arguments, destination), as_json=as_json)
+    return console.show_outcome(run_flow("repair", {**arguments, "runner": runner}, destination), as_json=as_json)
 
 
-@main.command()
-@click.argument("out")
-@click.option("--allow-missing", is_flag=True, help="Join what is there even if windows are missing.")
-@verb
-def mosaic(out: str, allow_missing: bool, as_json: bool) -> int:
-    """Join the windows at OUT; compute none."""
-    from clearyear.prepare import find_plan
-    from clearyear.publish import join_windows
+def _estimate(job: Any, save: tuple[str, ...], *, as_json: bool) -> int:
+    """The dry run."""
+    from clearyear.estimate import estimate
+    from clearyear.prepare import make_plan
+    from clearyear.selection import select_windows
+    from clearyear.views import save_view
 
-    return _show(join_windows(find_plan(out, allow_missing=allow_missing)).outcome(), as_json=as_json)
-
-
-@main.command()
-@click.argument("source", metavar="OUT|FILE.tif")
-@click.argument("target", required=False, metavar="[PICTURE.jpg]")
-@click.option("--size", type=click.IntRange(16, 8192), default=1024, help="Longest side in px.  [default: 1024]")
-@verb
-def preview(source: str, target: str | None, size: int, as_json: bool) -> int:
-    """Make a JPEG of a mosaic or any GeoTIFF."""
-    from clearyear.publish import write_preview
-
-    try:
-        written = write_preview(source, target, size=size)
-    except ReadError as error:
-        raise InputError(
-            f"There is no picture to make of {source}: {error.found}",
-            "a GeoTIFF, or a run whose mosaic is published",
-            "correct the address, or see `clearyear report`",
-        ) from error
+    the_plan = make_plan(job)
+    chosen = select_windows(the_plan, job.select)
+    found = estimate(the_plan, chosen, workers=job.workers, memory_limit=job.memory_limit, runner=job.runner)
+    for target in save:
+        save_view(the_plan, target, chosen)
     if as_json:
-        console.print_json({"preview": written})
+        console.print_json(found.model_dump(mode="json"))
     else:
-        click.echo(written)
+        click.echo(found.table())
     return 0
-
-
-@main.command()
-@click.argument("source", metavar="OUT|FILE.tif")
-@verb
-def validate(source: str, as_json: bool) -> int:
-    """Check that a file or a result is sound.
-
-    A GeoTIFF must be a valid COG and read back whole; a result must be what its plan and checksums say.
-    """
-    from clearyear.publish import validate as check
-
-    found = check(source)
-    if as_json:
-        console.print_json({"valid": not found, "problems": found})
-    else:
-        click.echo("\n".join(found) if found else f"{source} is valid")
-    return 1 if found else 0
 
 
 def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
@@ -251,12 +247,3 @@ def run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[str
     if isinstance(outcome, BaseException):
         raise outcome
     return dict(outcome)
-
-
-def _show(outcome: dict[str, Any], *, as_json: bool) -> int:
-    allowed = outcome.pop("allowed")
-    if as_json:
-        console.print_json(outcome)
-    else:
-        console.print_outcome(outcome)
-    return 0 if outcome["status"] == "complete" or allowed else 3

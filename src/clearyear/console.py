@@ -95,6 +95,16 @@ def print_converted(outcome: dict[str, Any]) -> None:
     click.echo(f"out      {outcome['out']}")
 
 
+def show_outcome(outcome: dict[str, Any], *, as_json: bool) -> int:
+    """Print a run's or report's outcome; returns the exit code it means."""
+    allowed = outcome.pop("allowed")
+    if as_json:
+        print_json(outcome)
+    else:
+        print_outcome(outcome)
+    return 0 if outcome["status"] == "complete" or allowed else 3
+
+
 def left_behind(destination: str) -> str:
     """What a Ctrl-C leaves, from names alone: reading every tile takes too long for someone who wants out."""
     from clearyear.prepare import plan_at

@@ -2,6 +2,7 @@
 
     ClearyearError            exit 1   anything else that is ours
     ├── InputError            exit 2   the job, its scenes or its destination are not what they must be
+    │   └── NoScenesError              none of the scenes was taken in the period
     ├── ReadError                      one scene could not be read in one window
     ├── WindowError                    one window could not be computed
     ├── BatchError                     some windows of a batch could not be computed
@@ -65,6 +66,10 @@ class InputError(ClearyearError):
     """The user's input is wrong: a job, a scene, a manifest, a destination."""
 
     exit_code = 2
+
+
+class NoScenesError(InputError):
+    """The source is there, but none of its scenes was taken in the period; a backfill may go on to the next."""
 
 
 class ReadError(ClearyearError):

@@ -5,18 +5,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.budget import Budget, process_budget
+from clearyear.budget import Budget, engine_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.cost import cloud_run_cost
-from clearyear.errors import InputError
 from clearyear.grid import Window
 from clearyear.limits import bytes_text
 from clearyear.memory import peak_bytes, pieces
+from clearyear.past import PastRun, past_run
 from clearyear.plan import Plan
-from clearyear.prepare import PLAN, plan_at
-from clearyear.publish import published
 from clearyear.settings import Settings
-from clearyear.stores import Store, open_store
+from clearyear.stores import open_store
 
 _MB = 1_000_000
 
@@ -45,30 +43,6 @@ class WindowEstimate(BaseModel):
     peak_bytes: int
     pieces: int
     """It is read and reduced in."""
-
-
-class PastRun(BaseModel):
-    """What a run of this very plan has left at the destination."""
-
-    model_config = ConfigDict(frozen=True)
-
-    done: int
-    expected: int
-    failed: list[str]
-    """Windows it tried and could not compute."""
-    ended: bool
-    """Whether it came to its report, or was stopped before."""
-    published: bool
-    """Whether its mosaic lies there, byte for byte."""
-
-    def sentence(self) -> str:
-        """For people."""
-        parts = [f"{self.done:,} of {self.expected:,} windows are there"]
-        parts += [f"{len(self.failed):,} failed"] if self.failed else []
-        parts += [] if self.ended else ["it was stopped before its report"]
-        parts.append(f"{'its' if self.published else 'no'} mosaic is published")
-        whole = self.done == self.expected and self.published
-        return f"{'complete' if whole else 'incomplete'}: {', '.join(parts)}"
 
 
 class Estimate(BaseModel):
@@ -140,28 +114,37 @@ class Estimate(BaseModel):
         return f"{bytes_text(limit)} ({self.memory.limit_origin})" if limit else "none (--memory-limit sets one)"
 
 
-def estimate(plan: Plan, *, workers: int | None = None, memory_limit: int | None = None) -> Estimate:
+def estimate(
+    plan: Plan,
+    selected: Sequence[Window] | None = None,
+    *,
+    workers: int | None = None,
+    memory_limit: int | None = None,
+    runner: str = "threads",
+) -> Estimate:
     """What running ``plan`` now would do and take.
 
     Args:
         plan: as made from the job; what lies at its destination decides what is skipped.
+        selected: those of its windows that are to be computed; all if None.
         workers: windows at once; the machine's setting if None.
+        runner: the job's.
         memory_limit: the job's, in bytes; the environment's or the container's if None.
 
     Raises:
         InputError: the limit cannot be kept.
     """
-    settings = Settings()
-    store = open_store(plan.destination)
+    settings, store = Settings(), open_store(plan.destination)
     statuses = check_plan(plan, store)
-    pending = [w for w, s in zip(plan.windows, statuses, strict=True) if not s.is_done]
-    memory = process_budget(plan, pending, workers=workers, memory_limit=memory_limit)
-    windows = [_window(plan, w, s, memory) for w, s in zip(plan.windows, statuses, strict=True)]
-    todo = [(w, e) for w, e in zip(plan.windows, windows, strict=True) if e.action != "skip"]
+    chosen = _chosen(plan, selected, statuses)
+    pending = [w for w, s in chosen if not s.is_done]
+    memory = engine_budget(plan, pending, runner=runner, workers=workers, memory_limit=memory_limit)
+    windows = [_window(plan, w, s, memory) for w, s in chosen]
+    todo = [(w, e) for (w, _), e in zip(chosen, windows, strict=True) if e.action != "skip"]
     decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
     core_seconds = decoded / (settings.decode_mb_per_s * _MB) + (reducing := plan.reduce_seconds([w for w, _ in todo]))
     cost = cloud_run_cost(plan, core_seconds)
-    past, warnings = _past(plan, store, statuses)
+    past, warning = past_run(plan, store, statuses)
     return Estimate(
         destination=store.root,
         plan=plan.id,
@@ -184,9 +167,16 @@ def estimate(plan: Plan, *, workers: int | None = None, memory_limit: int | None
             *([f"{_duration(reducing)} of one core for {plan.product.reducer} itself"] if reducing else []),
             *(cost.assumptions if cost else ()),
         ],
-        warnings=[*_cut_blocks(plan), *warnings],
+        warnings=[*_cut_blocks(plan), *filter(None, [warning, _left_out(plan, windows)])],
         windows=windows,
     )
+
+
+def _chosen(
+    plan: Plan, selected: Sequence[Window] | None, statuses: Sequence[WindowStatus]
+) -> list[tuple[Window, WindowStatus]]:
+    wanted = {w.id for w in selected or plan.windows}
+    return [(w, s) for w, s in zip(plan.windows, statuses, strict=True) if w.id in wanted]
 
 
 def _window(plan: Plan, window: Window, status: WindowStatus, memory: Budget) -> WindowEstimate:
@@ -213,24 +203,9 @@ def _touched(plan: Plan, window: Window) -> int:
     return lengths[0] * lengths[1]
 
 
-def _past(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[PastRun | None, list[str]]:
-    """What an earlier run of this plan left, or a warning that another's lies there."""
-    if store.stat(PLAN) is None:
-        return None, []
-    try:
-        same = plan_at(plan.destination).id == plan.id
-    except InputError:
-        same = False
-    if not same:
-        return None, ["another plan's run lies at the destination; a run would be refused without --overwrite"]
-    past = PastRun(
-        done=sum(s.is_done for s in statuses),
-        expected=len(statuses),
-        failed=[s.id for s in statuses if s.result and s.result.status == "failed"],
-        ended=store.stat("report.json") is not None,
-        published=published(plan, store, statuses)[0] is not None,
-    )
-    return past, []
+def _left_out(plan: Plan, windows: Sequence[WindowEstimate]) -> str:
+    rest = len(plan.windows) - len(windows)
+    return f"a selection; the other {rest:,} of {len(plan.windows):,} windows are left as they are" if rest else ""
 
 
 def _cut_blocks(plan: Plan) -> list[str]:

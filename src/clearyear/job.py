@@ -3,13 +3,15 @@
 import difflib
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from clearyear.display import Display
 from clearyear.errors import InputError
 from clearyear.job_types import Compression, LayerName, ReducerName, Resolution, Text
 from clearyear.mask_presets import JobMask
+from clearyear.naming import period_name
+from clearyear.periods import parse_period
 from clearyear.plan import NAME
 from clearyear.scenes.fuse import Fuse
 from clearyear.scenes.stac_query import StacQuery
@@ -209,6 +211,42 @@ class Job(BaseModel):
         "on one day is one observation.",
     )
 
+    naming: str | None = Field(
+        default=None,
+        title="Naming",
+        description="What the period's folder and files are called: plain characters and {product}, {period}, "
+        "{start:%Y-%m}, {end:%Y-%m}. Left out: the folder <period>, files <product>_<period>.",
+        examples=["monthly-mosaic-{start:%Y-%m}"],
+    )
+    select: list[Text] = Field(
+        default_factory=list,
+        title="Selected windows",
+        description="Compute only these windows: ids (x01024_y00512), numbers from 0, slices (::10) or a GeoJSON file "
+        "of polygons. The result is incomplete as long as the others are not there. Left out: all.",
+    )
+    runner: Literal["threads", "processes", "dask"] = Field(
+        default="threads",
+        title="Runner",
+        description="What computes the windows: threads of this process, processes of their own, or a Dask cluster "
+        "(one of this machine, or what CLEARYEAR_DASK_ADDRESS or CLEARYEAR_DASK_CLUSTER names). Same pixels.",
+    )
+
+    @field_validator("naming")
+    @classmethod
+    def _names_something(cls, naming: str | None) -> str | None:
+        if naming is not None:
+            try:
+                period_name(naming, product="product", period=parse_period("2023"))
+            except InputError as error:
+                raise ValueError(error.found) from error
+        return naming
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.work_pool and self.runner != "threads":
+            raise ValueError(f"the runner {self.runner} computes here, a work_pool elsewhere; name one of them")
+        return self
+
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         if (self.scenes is None) is (self.stac is None):
@@ -260,4 +298,5 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
         return str(error["msg"])
     if error["type"] == "missing":
         return f"{key!r} is missing"
-    return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    said: str = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {said}" if key else said

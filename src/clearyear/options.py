@@ -114,6 +114,9 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
         ),
         *source_options(),
+        click.option("--naming", help="Folder and files of a period, such as 'monthly-mosaic-{start:%Y-%m}'."),
+        click.option("--select", multiple=True, help="Only these windows: id, number, ::10 or polygons in a .geojson."),
+        click.option("--runner", help="threads, processes or dask.  [default: threads]"),
     ]
     for option in reversed(options):
         function = option(function)
@@ -140,7 +143,7 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     from clearyear.job import make_job
     from clearyear.job_file import load_job
 
-    given = source_keys({key: value for key, value in flags.items() if value is not None})
+    given = source_keys({key: value for key, value in flags.items() if value not in (None, ())})
     for key in ("layers", "nodata", "saturated"):
         if key in given:
             given[key] = [part.strip() for part in given[key].split(",") if part.strip()]

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from clearyear.errors import InputError
 
 _LABEL = re.compile(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?(?:--P(\d+)([YMD]))?")
-_FORMS = "a year (2023), a month (2023-06), a day (2023-06-01), one of these with a length "
-_FORMS += "(2023--P1Y, 2023-06--P3M, 2023-06-01--P10D), start/end (2023-05-01/2023-09-01, the end excluded) or all"
+_FORMS = "a year (2023), a month (2023-06), a day (2023-06-01), one of these with a length (2023--P1Y, 2023-06--P3M, "
+_FORMS += "2023-06-01--P10D), start/end (2023-05-01/2023-09-01, 2021/2024, the end excluded) or all"
 
 
 _FREQUENCIES: Mapping[str, tuple[int, int, int]] = {
@@ -142,7 +142,9 @@ def _explicit(text: str) -> Period:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text.strip())
+    """A date as ISO 8601 has it; a year or a month alone means its first day."""
+    match = re.fullmatch(r"(\d{4})(-\d{2})?", text.strip())
+    moment = datetime.fromisoformat(f"{match[1]}{match[2] or '-01'}-01" if match else text.strip())
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

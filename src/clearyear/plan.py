@@ -1,8 +1,6 @@
 """The plan: everything that will be done, as a value. What is missing is computed from it, never from a listing."""
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clearyear import __version__
 from clearyear.display import VISUAL
 from clearyear.grid import Grid, Window
+from clearyear.naming import PLAIN
 from clearyear.periods import Period
 from clearyear.product import FILES_ONLY, files_of
 from clearyear.product import NAME as NAME
@@ -37,6 +36,8 @@ class Plan(BaseModel):
     max_failed_reads: int = 0
     min_completeness: float = 1.0
     created_by: str = f"clearyear {__version__}"
+    name: str = Field(default="", pattern=f"^({PLAIN})?$")
+    """What the user calls this period's folder and files; empty: as ``folder`` and ``stem`` have it."""
     destination: str = Field(default="", exclude=True)
     """Where this plan lies; not part of the file, so that a moved result stays readable."""
 
@@ -55,7 +56,8 @@ class Plan(BaseModel):
         """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
         written = self.product.model_dump(mode="json", include=FILES_ONLY, exclude_defaults=True)
         product = self.product.decides | self.product.model_dump(include={"name", "compress"}) | written
-        decides = {"tile_size": self.tile_size, "product": product}
+        decides: dict[str, Any] = {"tile_size": self.tile_size, "product": product}
+        decides |= {"name": self.name} if self.name else {}
         return _digest({"inputs": self._inputs, "period": self.period.model_dump(mode="json"), **decides})
 
     @cached_property
@@ -158,9 +160,14 @@ class Plan(BaseModel):
         return granule_of(scene.id for scene in self.scenes)
 
     @property
+    def folder(self) -> str:
+        """``<period>``: the folder's name below that of the product."""
+        return self.name or self.period.label
+
+    @property
     def stem(self) -> str:
         """``<product>_<period>``: how every file of this plan begins."""
-        return f"{self.product.name}_{self.period.label}"
+        return self.name or f"{self.product.name}_{self.period.label}"
 
     def mosaic_name(self, file: str = "composite") -> str:
         """The mosaic's file name, of one of ``published``."""
@@ -236,17 +243,6 @@ class Plan(BaseModel):
                 "its id does not agree with its content, or it was made by another version of an algorithm"
             )
         return plan
-
-    def windows_csv(self) -> str:
-        """One row a window: where it lies and what reading it costs."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["id", "col_off", "row_off", "width", "height", "scenes", "days", "bytes_to_read"])
-        days = len({scene.datetime.date() for scene in self.scenes})
-        for w in self.windows:
-            row = [w.id, w.col_off, w.row_off, w.width, w.height, len(self.scenes), days, self.read_bytes(w)]
-            writer.writerow(row)
-        return out.getvalue()
 
 
 def _more(scene: Scene) -> list[Any]:

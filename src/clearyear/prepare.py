@@ -1,6 +1,5 @@
 """From a job to a plan at its destination."""
 
-import json
 import logging
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,13 +11,14 @@ from clearyear.geobox import Wish
 from clearyear.job import Job
 from clearyear.job_product import product_of
 from clearyear.mask_presets import masks_of
+from clearyear.naming import period_name
 from clearyear.periods import Period, parse_period, year_before
 from clearyear.places import lay_out
 from clearyear.plan import Plan
 from clearyear.scenes import changed_scenes
 from clearyear.scenes.scene import Found
-from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
+from clearyear.views import windows_csv, windows_geojson
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def plan_of(job: Job, period: Period, found: Found) -> Plan:
     scenes, grid, header = layout.scenes, layout.grid, layout.header
     product = product_of(job, header, found.model_copy(update={"scenes": scenes}), masks)
     grid.check_count(job.tile_size, scenes[0].id)
+    name = period_name(job.naming, product=product.name, period=period) if job.naming else ""
     return Plan(
         product=product,
         period=period,
@@ -66,7 +67,8 @@ def plan_of(job: Job, period: Period, found: Found) -> Plan:
         tile_size=job.tile_size,
         max_failed_reads=job.max_failed_reads,
         min_completeness=0.0 if job.allow_missing else job.min_completeness,
-        destination=f"{job.out.rstrip('/')}/{product.name}/{period.label}",
+        name=name,
+        destination=f"{job.out.rstrip('/')}/{product.name}/{name or period.label}",
     )
 
 
@@ -91,8 +93,8 @@ def put_down(plan: Plan, *, overwrite: bool = False) -> Plan:
         _withdraw(plan, store)
     store.sweep()
     store.write(PLAN, plan.to_json().encode())
-    store.write("windows.csv", plan.windows_csv().encode())
-    store.write("windows.geojson", _windows_geojson(plan).encode())
+    store.write("windows.csv", windows_csv(plan).encode())
+    store.write("windows.geojson", windows_geojson(plan).encode())
     return plan
 
 
@@ -224,18 +226,3 @@ def _withdraw(plan: Plan, store: Store) -> None:
     names = [entry.name for entry in store.entries() if entry.name not in ours]
     for name in sorted(names, key=lambda n: not n.endswith(".stac-item.json")):
         store.remove(name)
-
-
-def _windows_geojson(plan: Plan) -> str:
-    """The windows as polygons in longitude and latitude, for a look in QGIS."""
-    shapes = wgs84_geometries(plan.grid.crs, [plan.grid.corners(w) for w in plan.windows])
-    features = [
-        {
-            "type": "Feature",
-            "id": w.id,
-            "geometry": shape,
-            "properties": {"id": w.id, "width": w.width, "height": w.height, "scenes": len(plan.scenes)},
-        }
-        for w, shape in zip(plan.windows, shapes, strict=True)
-    ]
-    return json.dumps({"type": "FeatureCollection", "features": features}) + "\n"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
+from clearyear.catalog import refresh_catalog
 from clearyear.cog import problems
 from clearyear.completeness import WindowStatus, check_plan
 from clearyear.errors import ClearyearError, InputError, StoreError
@@ -63,7 +64,7 @@ def scratch_error(store: Store, error: Exception) -> ClearyearError:
 def conclude(
     plan: Plan, store: Store, statuses: Sequence[WindowStatus], mosaic: Mosaic | None, *, problem: str = ""
 ) -> Report:
-    """Write the report in all its forms and, when a mosaic is published, the STAC item last."""
+    """Write the report in all its forms and, when a mosaic is published, the STAC item last; then the catalogue."""
     if mosaic is None:
         store.remove(plan.item_name)
     report = make_report(plan, store, statuses, mosaic, problem=problem)
@@ -81,6 +82,10 @@ def conclude(
         extras = {"preview": plan.preview_name, "tile_map": "tile_map.png", "plan": PLAN, "report": "report.json"}
         store.write(plan.item_name, make_item(plan, mosaic, facts, extras=extras).encode())
     store.sweep()
+    try:
+        refresh_catalog(plan)
+    except ClearyearError as error:
+        log.warning("The catalogue is not brought up to date: %s", error)
     return report
 
 

@@ -86,6 +86,13 @@ class Settings(BaseSettings):
     sign_hook: str = Field(
         default="", description="package.module:function that signs addresses, for jobs with stac.sign: hook."
     )
+    dask_address: str = Field(
+        default="", description="Address of a Dask scheduler for the runner dask, such as tcp://10.0.0.5:8786."
+    )
+    dask_cluster: str = Field(
+        default_factory=lambda: os.environ.get("DASK_CLUSTER", ""),
+        description="Name of a cluster at the Dask Gateway that Dask is configured for; Calrissian sets DASK_CLUSTER.",
+    )
     gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     plugins: str = Field(

@@ -18,6 +18,9 @@ from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
 
+CATALOG, COLLECTION = "catalog.json", "collection.json"
+"""``<out>/catalog.json`` and ``<out>/<product>/collection.json``: what leads to the items; see clearyear.catalog."""
+
 EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -52,6 +55,9 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
         properties=_properties(plan, facts),
         stac_extensions=[*EXTENSIONS, *([_RASTER] if _is_scaled(plan) else [])],
     )
+    item.collection_id = plan.product.name
+    for relation, href in {"root": CATALOG, "parent": COLLECTION, "collection": COLLECTION}.items():
+        item.add_link(pystac.Link(relation, f"../{'../' if href == CATALOG else ''}{href}", pystac.MediaType.JSON))
     for layer, file in mosaic.layers.items():
         item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
     for key, name in extras.items():

@@ -22,6 +22,7 @@ from clearyear.gdal import open_raster
 from clearyear.grid import Window
 from clearyear.layers import cog_block
 from clearyear.scenes.headers import read_header
+from clearyear.stores import LocalFile
 from clearyear.verify import check_blocks
 
 # One without a georeference is converted as one without, and whoever converts thousands need not be told so each time.
@@ -147,7 +148,7 @@ def differences(source: Source, target: Path) -> list[str]:
         if found:
             return found
         for window in pieces(cog):
-            check_blocks(source.dataset, str(source.path), window)
+            check_blocks(source.dataset, LocalFile(str(source.path)), window)
             place = rasterio_window(window)
             if not _same(source.dataset.read(window=place), cog.read(window=place)):
                 return [f"pixels: they differ in {window.id}, {window.width} × {window.height} px"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
-from clearyear.errors import InputError
+from clearyear.errors import InputError, NoScenesError
 from clearyear.periods import Period
 from clearyear.scenes.manifest import Row, is_manifest, read_manifest
 from clearyear.scenes.names import NamePattern
@@ -44,7 +44,7 @@ def find_scenes(
     within = [scene for scene in candidates if period is None or scene.datetime in period]
     if not within:
         span = f"{min(s.datetime for s in candidates):%Y-%m-%d} to {max(s.datetime for s in candidates):%Y-%m-%d}"
-        raise InputError(
+        raise NoScenesError(
             f"None of the {len(candidates)} scenes of {_called(source)} was taken in {period and period.label}",
             f"at least one; those found were taken from {span}",
             "choose another period",
