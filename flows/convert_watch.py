@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from clearyear.convert.record import Converted, Image, Options
-from clearyear.convert.run import Answer, Failure, Result, images_of, results_of
+from clearyear.convert.run import Answer, Failure, Result, count, images_of, results_of
 from clearyear.convert.watch import Taken, reopen, take_all
 from clearyear.errors import ClearyearError, IncompleteError, InputError
 from clearyear.settings import current_settings
@@ -60,7 +60,7 @@ def convert_watch(
     problems: dict[str, Failure] = {}
     written: list[str] = []
     for taken in take_all(store, run=run, is_over=is_over):
-        uri = store.uri(taken.name)
+        uri = store.uri(taken.found)
         get_run_logger().info("Taken: %s", uri)
         try:
             results, texts = carry_out(taken, out, options, workers or current_settings().workers)
@@ -142,7 +142,7 @@ def final_state(lists: dict[str, Sequence[Result]], problems: dict[str, Failure]
         "lists": {uri: problem.cause for uri, problem in problems.items()},
     }
     if not failed and not problems:
-        return Completed(message=f"{len(results)} images of {len(lists)} lists are converted", data=outcome)
+        return Completed(message=f"{count(results, 'image')} of {count(lists, 'list')} converted", data=outcome)
     parts = []
     if failed:
         first = failed[0]

@@ -11,7 +11,7 @@ from prefect.tasks import exponential_backoff
 
 from clearyear.convert.image import convert_image
 from clearyear.convert.record import Image, Options
-from clearyear.convert.run import Failure, Result
+from clearyear.convert.run import Failure, Result, count
 from clearyear.report_text import table
 from tasks.window_median import is_transient
 
@@ -56,17 +56,23 @@ def show_results(lists: dict[str, Sequence[Result]], problems: dict[str, Failure
     """
     failed = [(csv, r) for csv, results in lists.items() for r in results if r.failure]
     rows = [
-        {"image": r.called, "cause": r.failure.cause, "what to do": r.failure.do, "list": csv}
+        # What is short first: the page shows about 90 characters of a row.
+        {"image": _short(r), "what to do": r.failure.do, "cause": r.failure.cause, "list": csv}
         for csv, r in failed
         if r.failure
     ]
-    rows += [{"image": "(all)", "cause": p.cause, "what to do": p.do, "list": csv} for csv, p in problems.items()]
+    rows += [{"image": "(all)", "what to do": p.do, "cause": p.cause, "list": csv} for csv, p in problems.items()]
     head = ["list", "images", "converted", "as before", "failed"]
     counts = [[csv, *_counts(results)] for csv, results in lists.items()]
     counts += [[csv, "?", "0", "0", "all"] for csv in problems]
     lines = ["# Images converted", "", *table(head, counts), "", "Written:", "", *(f"- `{uri}`" for uri in written)]
-    create_markdown_artifact("\n".join(lines), key="convert-summary", description=f"{len(counts)} lists")
+    create_markdown_artifact("\n".join(lines), key="convert-summary", description=count(counts, "list"))
     create_table_artifact(rows[:_SHOWN], key="failed-images", description=_advice(rows))
+
+
+def _short(result: Result) -> str:
+    """The image as its outputs are called."""
+    return result.row.image.name if result.row.image else result.called
 
 
 def _counts(results: Sequence[Result]) -> list[str]:

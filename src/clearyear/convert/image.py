@@ -176,14 +176,22 @@ def _refuse_change(entry: Entry, mask: Entry | None) -> None:
 def _as_this_image(image: Image, scratch: Path) -> Iterator[None]:
     """What goes wrong inside, said of the image and not of a scratch file."""
     uri = shown(image.source)
+    folders = [scratch] if is_remote(image.source) else [scratch, Path(split_uri(image.source)[2]).parent]
     try:
         yield
     except ClearyearError as error:
-        found = error.found.replace(f"{scratch}/", "")
+        found = _without(folders, error.found)
         do = error.do or "mend or replace the file"
         raise type(error)(found, error.wanted, do, transient=error.transient, uri=uri) from error
     except (RasterioError, CPLE_BaseError, OSError) as error:
         if shutil.disk_usage(scratch).free < _LITTLE_ROOM:  # GDAL calls a full disk by many names
             raise InputError("there is no room to convert it", "room for it thrice", "make room", uri=uri) from error
-        found = words(error).replace(f"{scratch}/", "")
+        found = _without(folders, words(error))
         raise ReadError(found, "a GeoTIFF that can be read", "mend or replace the file", uri=uri) from error
+
+
+def _without(folders: list[Path], text: str) -> str:
+    """GDAL's words with the names of files in these folders cut short: who reads them knows which image is meant."""
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
+    return text

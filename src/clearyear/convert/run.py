@@ -1,6 +1,6 @@
 """Many images, one failing alone; what became of all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -69,6 +69,11 @@ def results_of(rows: Sequence[Row], answers: dict[str, Answer]) -> list[Result]:
         else:
             found.append(Result(row=row, failure=answer))
     return found
+
+
+def count(things: Sized, name: str) -> str:
+    """How many, with their name: ``1 list``, ``2 lists``."""
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
 
 
 def convert_all(rows: Sequence[Row], out: str, options: Options, *, workers: int) -> list[Result]:

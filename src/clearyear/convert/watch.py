@@ -49,6 +49,11 @@ class Taken:
         """What it is called while it is worked on."""
         return self._called("processing")
 
+    @property
+    def found(self) -> str:
+        """What it was called when it was found."""
+        return self.lease.ticket.raw or self.name
+
     def rows(self) -> tuple[Sheet, list[Row]]:
         """What it asks for.
 
