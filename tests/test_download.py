@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from loopback.gcs import GcsServer
 from loopback.http import HttpServer
+from loopback.s3 import S3Server
 
 from clearyear import download as module
 from clearyear.download import download
 from clearyear.errors import ReadError, StoreError
+from clearyear.scenes.template import DateTemplate, months_of
 from clearyear.stores import Entry, gcs, stat_uri
 
 CHUNK = 1 << 16
@@ -179,6 +181,22 @@ def test_a_bucket_tells_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert found.verified == "md5 (the store)"
         assert (tmp_path / "a.tgz").read_bytes() == DATA
     gcs._gcs_client.cache_clear()
+
+
+def test_an_s3_bucket_by_a_glob_with_its_etag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with S3Server() as server:
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        server.create_bucket("night")
+        server.put("night", "viirs/202301/x_75N060W_v10.tgz", DATA)
+        server.put("night", "viirs/202301/deep/x_75N060E_v10.tgz", DATA)
+        [month] = months_of("2023-01")
+        there, absent = DateTemplate("s3://night/viirs/{yyyymm}/*_{tile}_*.tgz").find(month, ["75N060W", "75N060E"])
+        assert absent.absent
+        assert there.entry is not None
+        found = download(there.entry, tmp_path / "a.tgz")
+    assert found.verified == "md5 (ETag)"
+    assert (tmp_path / "a.tgz").read_bytes() == DATA
 
 
 def test_two_runs_do_not_write_one_file(web: HttpServer, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from clearyear.zonal.job import STATISTICS, ZonalJob
 from clearyear.zonal.polygons import read_polygons
 from clearyear.zonal.raster import find_rasters
 from clearyear.zonal.run import run_zonal
-from clearyear.zonal.statistics import Gathered
+from clearyear.zonal.statistics import Gathered, far_median
 
 # exactextract keeps shares in single precision; against exact areas that is what is left.
 CLOSE = 2e-6
@@ -176,17 +176,39 @@ def test_no_statistic_depends_on_the_blocks(tmp_path: Path, raster: Path) -> Non
     assert [r["median"] for r in whole] == pytest.approx([r["median"] for r in cut], abs=0, nan_ok=True)
 
 
-def test_a_median_does_not_depend_on_when_equal_values_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["few", "many", "heap", "one", "half"])
+def test_a_median_does_not_depend_on_how_many_values_are_kept(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
-    blocks = [(rng.integers(0, 9, 50).astype(float), rng.integers(1, 4, 50).astype(float)) for _ in range(8)]
-    often, seldom = Gathered(), Gathered()
-    for each, most in ((often, 60), (seldom, 10**6)):
+    values = {
+        "few": rng.integers(0, 9, (8, 50)),
+        "many": rng.normal(0, 1e3, (8, 50)),
+        "heap": np.r_[np.full(300, 0.1), rng.normal(0.1, 1e-9, 96), -1e9, 1e9, 5, 7].reshape(8, 50),
+        "one": np.full((8, 50), 7.25),
+        "half": np.repeat([1.0, 2.0, 3.0, 1e6], 100).reshape(8, 50),
+    }[kind].astype(float)
+    weights = np.ones((8, 50)) if kind == "half" else rng.integers(1, 4, (8, 50)).astype(float)
+    blocks = list(zip(values, weights, strict=True))
+    whole, cut = Gathered(), Gathered()
+    for each, most in ((whole, 10**6), (cut, 60)):
         monkeypatch.setattr("clearyear.zonal.statistics._KEPT", most)
         for x, w in blocks:
             each.add(x, w, np.ones(50, bool))
-    x, w = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    assert often.median() == seldom.median() == oracle.weighted_median(x, w)
-    assert len(often.values[0][0]) <= 9
+    if cut.too_many:
+        cut.middle = far_median(lambda: blocks, cut)
+    assert cut.too_many == (kind in ("many", "heap"))
+    assert cut.median() == whole.median() == oracle.weighted_median(values.ravel(), weights.ravel())
+
+
+def test_a_large_polygon_is_looked_at_again_for_its_median(
+    tmp_path: Path, raster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(6).normal(0, 1, (1, 40, 50)).astype(np.float32)
+    write_scene(raster, pixels, nodata=None)
+    job = ZonalJob(raster=str(raster), polygons=str(polygons_file(tmp_path)), out=str(tmp_path))
+    expected = rows_of(job)
+    monkeypatch.setattr("clearyear.zonal.statistics._KEPT", 100)
+    for row, want in zip(rows_of(job, max_cells=170), expected, strict=True):
+        assert row["median"] == pytest.approx(want["median"], abs=0, nan_ok=True), row["polygon"]
 
 
 def test_plain_numbers_have_their_plain_statistics() -> None:

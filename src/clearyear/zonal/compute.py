@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clearyear.grid import Window
 from clearyear.zonal.coverage import coverage
 from clearyear.zonal.job import STATISTICS, ZonalJob
 from clearyear.zonal.polygons import Polygons, over_grid
 from clearyear.zonal.raster import Blocks, Raster, open_blocks
-from clearyear.zonal.statistics import Gathered
+from clearyear.zonal.statistics import Floats, Gathered, far_median
 
-MAX_CELLS = 4_000_000
-"""Pixels times bands of a block: with values, masks and coverage some 150 MB."""
+MAX_CELLS = 1_000_000
+"""Pixels times bands of a block. With values, masks, coverage and a sort for the median that comes to some 250 MB."""
 
 KEYS = ("polygon", "product", "period", "start", "end", "band")
 
@@ -67,16 +71,32 @@ def gather(shape: Any, blocks: Blocks, *, max_cells: int, keep_values: bool) -> 
         keep_values: whether medians are wanted.
     """
     found = [Gathered(keep_values=keep_values) for _ in range(blocks.dataset.count)]
-    if shape is None:
-        return found
-    for window in _windows(shape.bounds, blocks, max_cells):
-        index, weights = coverage(shape, window)
-        if not len(index):
-            continue
-        values, valid = blocks.read(window)
+    for values, weights, valid in _parts(shape, blocks, max_cells):
         for band, each in enumerate(found):
-            each.add(values[band].ravel()[index], weights, valid[band].ravel()[index])
+            each.add(values[band], weights, valid[band])
+    for band, each in enumerate(found):
+        if each.too_many:
+            each.middle = far_median(partial(_band, band, shape, blocks, max_cells), each)
     return found
+
+
+_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+"""(B, N) values, (N,) weights, (B, N) where they are valid."""
+
+
+def _parts(shape: Any, blocks: Blocks, max_cells: int) -> Iterator[_Part]:
+    """The pixels a polygon covers, block by block."""
+    for window in _windows(shape.bounds, blocks, max_cells) if shape is not None else ():
+        index, weights = coverage(shape, window)
+        if len(index):
+            values, valid = blocks.read(window)
+            yield values.reshape(len(values), -1)[:, index], weights, valid.reshape(len(valid), -1)[:, index]
+
+
+def _band(band: int, shape: Any, blocks: Blocks, max_cells: int) -> Iterator[tuple[Floats, Floats]]:
+    """The valid values of one band and their weights, gone over once more."""
+    for values, weights, valid in _parts(shape, blocks, max_cells):
+        yield values[band][valid[band]], weights[valid[band]]
 
 
 def _windows(bounds: Sequence[float], blocks: Blocks, max_cells: int) -> Iterator[Window]:

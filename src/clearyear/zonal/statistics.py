@@ -22,6 +22,7 @@ Cormen et al., Introduction to Algorithms, problem 9-2, its lower and upper one 
 """
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,8 +30,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_KEPT = 4_000_000
+_KEPT = 1_000_000
 """Values kept for a median before equal ones are put together."""
+_BINS = 1 << 16
+_ROUNDS = 3
+"""How often a range is cut in 65,536; what is left then is kept in any case."""
 _HALF = 1e-7
 """exactextract's shares are of single precision: what is that near to a half, relative to the whole, is a half."""
 
@@ -52,6 +56,10 @@ class Gathered:
     """Whether a median is asked for; it alone needs the values."""
     values: list[tuple[Floats, Floats]] = field(default_factory=list)
     kept: int = 0
+    too_many: bool = False
+    """There are too many different values to keep: the median needs another look, see ``far_median``."""
+    middle: float = math.nan
+    """The median, where ``far_median`` has found it."""
 
     def add(self, values: Floats, weights: Floats, valid: NDArray[np.bool_]) -> None:
         """Take in a block: (N,) pixels, the share of each that is covered, and which of them have a value."""
@@ -60,16 +68,20 @@ class Gathered:
         weight = float(w.sum())
         if weight <= 0:
             return
-        mean = float(w @ x) / weight
+        # Sums, not products of vectors: BLAS would start threads for each polygon, and add in another order each time.
+        mean = float((w * x).sum()) / weight
         d = x - mean
-        self._join(weight, mean, float(w @ d**2), float(w @ d**3))
+        moment = w * d * d
+        self._join(weight, mean, float(moment.sum()), float((moment * d).sum()))
         self.total += weight * mean
         self.least, self.most = min(self.least, float(x.min())), max(self.most, float(x.max()))
-        if self.keep_values:
+        if self.keep_values and not self.too_many:
             self.values.append((x, w))
             self.kept += len(x)
             if self.kept > _KEPT:
                 self._compact()
+                self.too_many = self.kept > _KEPT // 2
+                self.values = [] if self.too_many else self.values
 
     def _join(self, weight: float, mean: float, m2: float, m3: float) -> None:
         """Pébay 2008, equations 2.1 (mean), 3.1 with p = 2 and p = 3."""
@@ -81,24 +93,16 @@ class Gathered:
         self.weight = whole
 
     def _compact(self) -> None:
-        """Put equal values together; where hardly any are equal, let more come before the next time."""
-        x = np.concatenate([pair[0] for pair in self.values])
-        w = np.concatenate([pair[1] for pair in self.values])
-        distinct, index = np.unique(x, return_inverse=True)
-        self.values = [(distinct, np.bincount(index, weights=w).astype(np.float64))]
-        self.kept = max(0, len(distinct) - _KEPT // 2)
+        """Put equal values together."""
+        self.values = [together(self.values)]
+        self.kept = len(self.values[0][0])
 
     def median(self) -> float:
         """See the module; NaN without values."""
         if not self.values:
-            return math.nan
-        self._compact()
-        [(x, w)] = self.values
-        below = np.cumsum(w)
-        half = below[-1] / 2
-        at = int(np.searchsorted(below, half * (1 - _HALF)))
-        is_half = abs(below[at] - half) <= half * _HALF and at + 1 < len(x)
-        return float((x[at] + x[at + 1]) / 2 if is_half else x[at])
+            return self.middle
+        x, w = together(self.values)
+        return _middle(x, np.cumsum(w), float(w.sum()) / 2)
 
     def result(self) -> dict[str, float]:
         """All statistics but outside_share; NaN where there is no pixel to tell."""
@@ -120,3 +124,44 @@ class Gathered:
             "sum": self.total,
             "median": self.median() if self.keep_values else math.nan,
         }
+
+
+def together(parts: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """All values of these (values, weights), sorted, each once, with the sum of its weights."""
+    x, w = (np.concatenate(each) for each in zip(*parts, strict=True))
+    distinct, index = np.unique(x, return_inverse=True)
+    return distinct, np.bincount(index, weights=w).astype(np.float64)
+
+
+def _middle(x: Floats, below: Floats, half: float) -> float:
+    """The weighted median of sorted values, ``below`` being the weight of each and all before it."""
+    at = min(int(np.searchsorted(below, half * (1 - _HALF))), len(x) - 1)
+    is_half = abs(below[at] - half) <= half * _HALF and at + 1 < len(x)
+    return float((x[at] + x[at + 1]) / 2 if is_half else x[at])
+
+
+def far_median(look: Callable[[], Iterable[tuple[Floats, Floats]]], known: Gathered) -> float:
+    """The median of more values than may be kept, the same as of all at once: narrow it down, then keep those near.
+
+    Args:
+        look: goes over all (values, weights) once more, the same each time.
+        known: of the same values: their weight, least and greatest.
+    """
+    half, low, high, before = known.weight / 2, known.least, known.most, 0.0
+    for _ in range(_ROUNDS):
+        edges = np.linspace(low, high, _BINS + 1)
+        weights, counts = np.zeros(_BINS), np.zeros(_BINS, np.int64)
+        for x, w in look():
+            inside = (x >= low) & (x <= high)
+            index = np.minimum(np.searchsorted(edges, x[inside], side="right") - 1, _BINS - 1)
+            weights += np.bincount(index, weights=w[inside], minlength=_BINS)
+            counts += np.bincount(index, minlength=_BINS)
+        below = before + np.cumsum(weights)
+        first = min(int(np.searchsorted(below, half * (1 - _HALF))), _BINS - 1)
+        last = min(int(np.searchsorted(below, half * (1 + _HALF), side="right")), _BINS - 1)
+        low, high, before = edges[first], edges[last + 1], float(below[first] - weights[first])
+        if counts[first : last + 1].sum() <= _KEPT:
+            break
+    parts = [(x[near], w[near]) for x, w in look() if (near := (x >= low) & (x <= high)).any()]
+    x, w = together(parts)
+    return _middle(x, before + np.cumsum(w), half)
