@@ -1,7 +1,8 @@
 """The same job in several ways and Pythons: python benchmarks/determinism.py [--python PATH …]
 
 12 made-up scenes of 512 × 512 px, both reducers, all layers, run in a process of its own for each way: other numbers of
-windows at once and of threads a window, windows in another order, one processor only, interrupted in the middle. Within
+windows at once and of threads a window, windows in another order, one processor only, interrupted in the middle, in
+batches, and split over processes that know the plan by what lies at the destination, as shards do. Within
 one environment every tile, layer, mosaic and picture must have the same bytes, and every report and record say the same
 but for times. Each --python is the interpreter of another environment with requirements/run.lock installed: there the
 pixels must be the same, and it is listed which files' bytes are. Exit code 1 if any of that does not hold.
@@ -29,6 +30,9 @@ WAYS: dict[str, list[str]] = {
     "windows in reverse": ["--reverse"],
     "one processor": ["--one-processor"],
     "stopped halfway, gone on": ["--stop"],
+    "batches of 5": ["--batch", "5"],
+    "three shards, two windows at once": ["--shards", "3", "--workers", "2"],
+    "seven shards, batches of 2": ["--shards", "7", "--batch", "2"],
 }
 
 
@@ -36,32 +40,51 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """One way, in this process; what it left."""
     if arguments.one_processor:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from concurrent.futures import ThreadPoolExecutor
-
     from clearyear.completeness import check_plan
     from clearyear.job import Job
     from clearyear.prepare import prepare
     from clearyear.publish import conclude, publish
     from clearyear.stores import open_store
-    from clearyear.window import compute_window
 
     for reducer, layers in (("luminance-median", ["count", "source"]), ("band-median", ["count"])):
         values = {"scenes": arguments.scenes, "period": "2023", "out": arguments.out, "tile_size": 128}
         plan = prepare(Job.model_validate({**values, "reducer": reducer, "layers": layers}))
         store = open_store(plan.destination)
-        windows = list(plan.windows)[:: -1 if arguments.reverse else 1]
+        windows = [window.id for window in plan.windows][:: -1 if arguments.reverse else 1]
         for part in (windows[: len(windows) // 2], windows) if arguments.stop else (windows,):
             pending = {s.id for s in check_plan(plan, store) if not s.is_done}
-            with ThreadPoolExecutor(arguments.workers) as pool:
-                list(
-                    pool.map(
-                        lambda w: compute_window(plan, w, store, threads=arguments.threads),  # noqa: B023
-                        [w for w in part if w.id in pending],
-                    )
-                )
+            share(plan.destination, plan.digest, [i for i in part if i in pending], arguments)
         statuses = check_plan(plan, store)
         conclude(plan, store, statuses, publish(plan, store, statuses))
     return left_in(Path(arguments.out))
+
+
+def share(destination: str, digest: str, window_ids: list[str], arguments: argparse.Namespace) -> None:
+    """Compute windows here or, in as many parts as there are to be shards, in processes of their own."""
+    if arguments.shards == 1:
+        shard(destination, digest, window_ids, arguments)
+        return
+    from multiprocessing import get_context
+
+    parts = [window_ids[n :: arguments.shards] for n in range(arguments.shards)]
+    with get_context("spawn").Pool(2) as pool:
+        pool.starmap(shard, [(destination, digest, part, arguments) for part in parts])
+
+
+def shard(destination: str, digest: str, window_ids: list[str], arguments: argparse.Namespace) -> None:
+    """What window-batch does, without Prefect: batches of windows, some at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from clearyear.batch import compute_windows
+    from clearyear.prepare import known_plan
+    from clearyear.stores import open_store
+
+    plan, store, size = known_plan(destination, digest), open_store(destination), arguments.batch
+    windows = [plan.grid.window(window_id, plan.tile_size) for window_id in window_ids]
+    batches = [windows[start : start + size] for start in range(0, len(windows), size)]
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        list(pool.map(lambda batch: compute_windows(plan, batch, store, threads=arguments.threads), batches))
+    store.sweep()
 
 
 def left_in(out: Path) -> dict[str, Any]:
@@ -128,10 +151,10 @@ def main() -> int:
     """Run all ways here, then one in each other environment; print what is the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[])
-    parser.add_argument("--ways", type=int, default=len(WAYS), help="only the first so many")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="only these")
     for name in ("--scenes", "--out"):
         parser.add_argument(name, help=argparse.SUPPRESS)
-    for name in ("--workers", "--threads"):
+    for name in ("--workers", "--threads", "--batch", "--shards"):
         parser.add_argument(name, type=int, default=1, help=argparse.SUPPRESS)
     for name in ("--reverse", "--one-processor", "--stop"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
@@ -147,7 +170,8 @@ def main() -> int:
         )
         subprocess.run([sys.executable, "-c", f"from pathlib import Path; {code}"], check=True)
         here: dict[str, Any] = {}
-        for title, options in list(WAYS.items())[: arguments.ways]:
+        for title in arguments.ways:
+            options = WAYS[title]
             found = way(sys.executable, folder, title, options)
             here = here or found
             differ = differences(here, found)

@@ -10,12 +10,13 @@ from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.periods import parse_period, year_before
 from clearyear.prepare import prepare
+from flows.naming import name_run
 from flows.shards import cancel_shards
 from flows.steps import carry_out, refuse_relative
 
 
 def _run_name() -> str:
-    """Product and period, as folders call them: what an operator looks for in a list of runs."""
+    """Product and period, as folders call them: what it is called until its plan tells the granule as well."""
     asked = flow_run.parameters["job"]
     job = asked if isinstance(asked, Job) else Job.model_validate(asked)
     try:
@@ -45,6 +46,7 @@ def median_composite(job: Job) -> State[Any]:
     """
     refuse_relative(job.out)
     plan = prepare(job, due=flow_run.scheduled_start_time)
+    name_run(plan)
     return carry_out(
         plan,
         workers=job.workers,

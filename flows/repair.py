@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 
 from clearyear.prepare import find_plan
 from clearyear.settings import Bytes
+from flows.naming import name_run
 from flows.shards import cancel_shards
 from flows.steps import carry_out, refuse_relative
 
@@ -42,4 +43,5 @@ def repair(
     """
     refuse_relative(out)
     plan = find_plan(out, allow_missing=allow_missing)
+    name_run(plan, verb="repair")
     return carry_out(plan, workers=workers, memory_limit=memory_limit, work_pool=work_pool, runner=runner)

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -18,8 +18,6 @@ import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -32,39 +30,19 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelling
 
-from clearyear.errors import InputError
 from clearyear.plan import Plan
 from clearyear.progress import report_progress
 from clearyear.settings import Settings
 from clearyear.stores import Store
+from flows.naming import tags_of
+from flows.shard_pool import ShardSize
 from flows.watch import Ending, Shard, Watch
-from tasks.artifacts import Progress
+from tasks.artifacts import EndedShard, Progress, show_shards
 from tasks.window_median import batch_name
 
 log = logging.getLogger(__name__)
 
-FLOW = "window-batch"
 _PAGE = 200
-
-
-def deployment_on(work_pool: str) -> DeploymentResponse:
-    """The deployment of window-batch on a work pool.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
-    with get_client(sync_client=True) as client:
-        everywhere = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
-    found = [deployment for deployment in everywhere if deployment.work_pool_name == work_pool]
-    if len(found) == 1:
-        return found[0]
-    pools = sorted({str(deployment.work_pool_name) for deployment in everywhere})
-    names = ", ".join(sorted(f"{FLOW}/{deployment.name}" for deployment in found))
-    raise InputError(
-        f"The work pool {work_pool!r} has {len(found) or 'no'} deployments of {FLOW}{f': {names}' if names else ''}",
-        f"one; at this server these pools have any: {', '.join(pools) or 'none'}",
-        "`prefect deploy` one, or leave work_pool out to compute in this process",
-    )
 
 
 def send_windows(
@@ -74,11 +52,9 @@ def send_windows(
     deployment: DeploymentResponse,
     *,
     per_shard: int,
-    sizes: Mapping[str, int | None],
+    size: ShardSize,
 ) -> dict[str, str]:
     """Have windows computed by flow runs of window-batch, ``per_shard`` each at most, and wait for all of them.
-
-    ``sizes`` are the workers and the memory each of them may use, as window_batch takes them.
 
     A shard that crashed, was lost, hung or never started does not keep the others: its windows that are not answered
     for are sent again at once, CLEARYEAR_SHARD_TRIES times in all. Shards of an earlier run for this plan that are
@@ -88,8 +64,9 @@ def send_windows(
         Window id → why there is no answer for it. That the others are well is for the destination to show.
     """
     settings, failures, progress = Settings(), dict[str, str](), Progress(len(window_ids))
+    ended: list[EndedShard] = []
     with get_client(sync_client=True) as client, _cancelled_together(client):
-        sender = Sender(client, plan, store, deployment, sizes)
+        sender = Sender(client, plan, store, deployment, size)
         watch = Watch(client, plan, store, window_ids, settings)
         for shard in sender.adopt(window_ids):
             watch.add(shard)
@@ -103,9 +80,12 @@ def send_windows(
                 with watch.patience():
                     left = watch.unanswered(shard)
                     _conclude(sender, watch, shard, ending, left, failures, settings.shard_tries)
+                    name = batch_name(shard.window_ids)
+                    ended.append(EndedShard(name, shard.run_id, len(left), shard.tries, ending.why, ending.well))
             progress.show(min(watch.finished, len(window_ids) - 1))
             report_progress("windows", watch.finished, len(window_ids))
     progress.show(len(window_ids))
+    show_shards(ended)
     return failures
 
 
@@ -158,23 +138,26 @@ class Sender:
         plan: Plan,
         store: Store,
         deployment: DeploymentResponse,
-        sizes: Mapping[str, int | None],
+        size: ShardSize,
     ) -> None:
-        self.client, self.deployment = client, deployment
+        self.client, self.deployment, self.label = client, deployment, plan.label
         # Elsewhere a relative path means another folder.
-        self.parameters = {"destination": store.root, "plan_digest": plan.digest, **sizes}
+        self.parameters = {"destination": store.root, "plan_digest": plan.digest, **size.parameters}
+        self.job_variables = size.job_variables
         self.tag = f"clearyear-plan:{_hash(store.root, plan.digest)}"
+        self.tags = [self.tag, parent_tag(this_run.id), *sorted(tags_of(plan))]
 
     def send(self, window_ids: Sequence[str], *, tries: int) -> Shard:
         """Ask for one flow run; asked twice by one run it is still one, unless the first has ended."""
-        name, number = batch_name(window_ids), 0
+        name, number = f"{self.label} {batch_name(window_ids)}", 0
         while True:
             run = run_deployment(
                 self.deployment.id,
                 parameters={**self.parameters, "window_ids": list(window_ids)},
                 timeout=0,
                 flow_run_name=name,
-                tags=[self.tag, parent_tag(this_run.id)],
+                tags=self.tags,
+                job_variables=self.job_variables,
                 # Prefect returns the run it knows by this key even if that has failed.
                 idempotency_key=f"{this_run.id}-{_hash(*window_ids)}-{tries}-{number}",
             )

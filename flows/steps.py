@@ -18,14 +18,15 @@ from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
-from clearyear.prepare import check_scenes
+from clearyear.prepare import check_scenes, known_plan
 from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import conclude, may_publish, published
 from clearyear.report import Report
 from clearyear.selection import select_windows
 from clearyear.stores import Store, open_store, split_uri
 from flows.engines import engine
-from flows.shards import deployment_on, send_windows
+from flows.shard_pool import deployment_on, shard_size
+from flows.shards import send_windows
 from tasks.artifacts import Progress, show_report
 from tasks.mosaic import mosaic as mosaic_task
 from tasks.window_median import batch_fingerprint, window_median, window_medians
@@ -70,15 +71,16 @@ def carry_out(
         # What is wrong with the pool, or with the memory there is, shows before anything else happens.
         compute: Callable[[], dict[str, str]]
         if work_pool:
-            sizes = {"workers": workers, "memory_limit": memory_limit}
-            pool = deployment_on(work_pool)
-            compute = partial(send_windows, plan, store, pending, pool, per_shard=windows_per_shard, sizes=sizes)
+            most, pool = windows_per_shard, deployment_on(work_pool)
+            size = shard_size(plan, pool, per_shard=most, workers=workers, memory_limit=memory_limit)
+            compute = partial(send_windows, plan, store, pending, pool, per_shard=most, size=size)
         else:
             budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit, runner=runner)
             compute = partial(map_windows, plan, pending, budget, runner=runner)
         check_scenes(plan)
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
         failures = compute()
+        known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
     mosaic, problem = join(plan, store, statuses)

@@ -54,6 +54,8 @@ class Ending:
     """Whether its unfinished windows may be sent again; not if a person cancelled it."""
     lost: bool = False
     """It has not ended, but is taken to be lost."""
+    well: bool = False
+    """It says that it did all it was asked to."""
 
 
 class Watch:
@@ -152,7 +154,7 @@ class Watch:
         if state.is_cancelled() or state.is_cancelling():
             return Ending("was cancelled", again=False)
         if state.is_final():
-            return Ending(f"ended as {state.name}{said}")
+            return Ending(f"ended as {state.name}{said}", well=state.is_completed())
         now, limits = time.monotonic(), self.settings
         if shard.state is StateType.RUNNING:
             if now - shard.since > limits.shard_stall_seconds:

@@ -4,7 +4,6 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from clearyear.batch import leave_causes
@@ -14,14 +13,10 @@ from clearyear.prepare import known_plan
 from clearyear.settings import Bytes
 from clearyear.stores import open_store
 from flows.steps import budget_of, map_windows
-from tasks.window_median import batch_name
 
 
-def _run_name() -> str:
-    return batch_name(flow_run.parameters["window_ids"])
-
-
-@flow(name="window-batch", flow_run_name=_run_name, description=__doc__)
+# No name of its own: whoever starts it calls it by product, period, granule and windows.
+@flow(name="window-batch", description=__doc__)
 def window_batch(
     destination: str,
     plan_digest: str,
@@ -48,6 +43,7 @@ def window_batch(
     failures: dict[str, str] = {}
     if pending:
         failures = map_windows(plan, pending, budget_of(plan, pending, workers=workers, memory_limit=memory_limit))
+    known_plan(destination, plan_digest)  # another one's records are not ours to write over
     leave_causes(plan, store, failures)
     store.sweep()
     if not failures:

@@ -6,6 +6,9 @@ beside the picture, across the page.
 
 import base64
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -14,11 +17,12 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.utilities.urls import url_for
 
 from clearyear.backfill import Backfill
 from clearyear.pictures import thumbnail
 from clearyear.report import NotDone, Report
-from clearyear.report_text import markdown
+from clearyear.report_text import markdown, table
 
 _SHOWN = 500
 """Rows of the table; the browser is the limit. All of them are in missing.csv."""
@@ -34,15 +38,15 @@ _EVERY = 2.0
 class Progress:
     """The progress artifact of one run, updated a percent at a time, but not more often than anybody looks."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, what: str = "windows") -> None:
         self.total = max(total, 1)
         self.shown = 0
         self.updated = time.monotonic()
-        created = create_progress_artifact(0.0, key="windows-progress", description=f"{total} windows to compute")
+        created = create_progress_artifact(0.0, key=f"{what}-progress", description=f"{total} {what} to do")
         self.artifact_id: UUID = created  # type: ignore[assignment]
 
     def show(self, done: int) -> None:
-        """Tell how many windows are done."""
+        """Tell how many are done."""
         percent = int(100 * done / self.total)
         if percent == 100 or (percent > self.shown and time.monotonic() - self.updated >= _EVERY):
             self.shown, self.updated = percent, time.monotonic()
@@ -75,6 +79,40 @@ def show_report(report: Report, *, tile_map: bytes, preview: bytes | None) -> No
         )
 
 
+class EndedShard(NamedTuple):
+    """A flow run of window-batch that has ended, in whatever way."""
+
+    windows: str
+    """The first of its windows and how many follow."""
+    run_id: UUID
+    left: int
+    """Of its windows, those it left without an answer."""
+    tries: int
+    why: str
+    """How it ended."""
+    well: bool
+    """Whether it ended Completed."""
+
+
+def show_shards(shards: Sequence[EndedShard]) -> None:
+    """Create the artifact shards: each with a link to its run; those that did not end well come first."""
+    bad = sum(shard.left > 0 or not shard.well for shard in shards)
+    first = sorted(shards, key=lambda shard: (shard.left == 0, shard.well))
+    rows = [(_link(shard), shard.left, shard.tries, shard.why) for shard in first]
+    head = ["shard", "left unfinished", "try", "how it ended"]
+    create_markdown_artifact(
+        "\n".join(table(head, rows, rest="among the subflows of this run")),
+        key="shards",
+        description=f"{len(shards)} flow runs of window-batch; {bad} of them did not end well",
+    )
+
+
+def _link(shard: EndedShard) -> str:
+    """To the run's page on the host that this one is looked at from: a job may know the server by another address."""
+    address = url_for("flow-run", obj_id=shard.run_id)
+    return f"[{shard.windows}]({urlsplit(address).path})" if address else shard.windows
+
+
 def show_backfill(report: Backfill) -> None:
     """Create the table backfill-periods: what became of each period, and what mends it."""
     rows = [
@@ -97,8 +135,12 @@ def _summary(report: Report, tile_map: bytes) -> str:
 
 
 def _picture(title: str, picture: bytes) -> str:
-    small = base64.b64encode(thumbnail(picture, side=_SIDE)).decode()
-    return f"![{title}](data:image/jpeg;base64,{small})"
+    return picture_in_text(title, thumbnail(picture, side=_SIDE))
+
+
+def picture_in_text(title: str, jpeg: bytes) -> str:
+    """A JPEG as Markdown that needs no file."""
+    return f"![{title}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
 
 
 def _row(window: NotDone, report: Report) -> dict[str, str]:

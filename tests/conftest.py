@@ -28,6 +28,17 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 SceneMaker = Callable[..., Path]
 
+_SERVERS = ("prefect_server", "prefect", "cloud")
+"""Fixtures that start a server: tests that share one stay together, so that it starts once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file, and those of one server, go to one process (``-n 2 --dist loadgroup``)."""
+    for item in items:
+        wanted = getattr(item, "fixturenames", ())
+        group = next((name for name in _SERVERS if name in wanted), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:
@@ -123,7 +134,10 @@ def prefect(place: Path) -> Iterator[Prefect]:
     with running_prefect(place, **FAR_AHEAD) as running:
         file = copy_of_prefect_yaml(place / "deploy")
         annual = {"CLEARYEAR_SCENES": str(place / "annual"), "CLEARYEAR_OUT": str(place / "composites")}
-        done = running.command("prefect", "--no-prompt", "deploy", "--all", cwd=file.parent, **annual)
+        convert = {"CLEARYEAR_CONVERT_INBOX": str(place / "inbox"), "CLEARYEAR_CONVERT_OUT": str(place / "converted")}
+        lights = {"CLEARYEAR_LIGHTS_SOURCE": f"{place}/lights/{{yyyymm}}_{{tile}}.tif"}
+        deploy = ("prefect", "--no-prompt", "deploy", "--all")
+        done = running.command(*deploy, cwd=file.parent, **annual, **convert, **lights)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "WARNING" not in done.stdout + done.stderr
         assert list(file.parent.iterdir()) == [file]

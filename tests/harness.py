@@ -98,7 +98,7 @@ class Prefect:
         return (self.folder / f"{name}.log").read_text()
 
 
-class _PatientTransport(httpx.HTTPTransport):
+class PatientTransport(httpx.HTTPTransport):
     """Asks again after a 503, which the server answers while SQLite is locked; Prefect's own client does so too."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -126,7 +126,7 @@ def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
 @contextmanager
 def running_server(folder: Path, *, password: str = "", **server_settings: str) -> Iterator[Prefect]:
     """A server on a free port, with its database in ``folder``; who has no password, if there is one, is refused."""
-    port = _free_port()
+    port = free_port()
     environment = _environment(folder, port)
     if password:
         environment["PREFECT_API_AUTH_STRING"] = server_settings["PREFECT_SERVER_API_AUTH_STRING"] = password
@@ -137,13 +137,13 @@ def running_server(folder: Path, *, password: str = "", **server_settings: str) 
         auth=(name, secret) if password else None,
         trust_env=False,
         timeout=60,
-        transport=_PatientTransport(),
+        transport=PatientTransport(),
     )
     with (
         client as api,
-        _running("server", serve, folder, environment | server_settings) as server,
+        running_process("server", serve, folder, environment | server_settings) as server,
     ):
-        _wait_until_answers(api, "health", server)
+        wait_until_answers(api, "health", server)
         yield Prefect(folder=folder, environment=environment, api=api)
 
 
@@ -151,7 +151,7 @@ def running_server(folder: Path, *, password: str = "", **server_settings: str) 
 def running_worker(prefect: Prefect, pool: str, kind: str, **settings: str) -> Iterator[None]:
     """A worker of a pool; its output is the log ``worker``."""
     work = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--type", kind]
-    with _running("worker", work, prefect.folder, prefect.environment | settings):
+    with running_process("worker", work, prefect.folder, prefect.environment | settings):
         yield
 
 
@@ -172,7 +172,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def _running(
+def running_process(
     name: str, command: list[str], folder: Path, environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
     """A process that has ended, on its own after SIGINT, when the block has."""
@@ -199,7 +199,8 @@ def _running(
                 raise
 
 
-def _wait_until_answers(api: httpx.Client, path: str, process: subprocess.Popen[str]) -> None:
+def wait_until_answers(api: httpx.Client, path: str, process: subprocess.Popen[str]) -> None:
+    """Until a server does, or its process has ended, which is an error."""
     for _ in _until_patience_ends():
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} has ended with {process.returncode}")
@@ -218,7 +219,8 @@ def _until_patience_ends() -> Iterator[None]:
         time.sleep(0.2)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens at now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -241,3 +243,21 @@ def copy_of_prefect_yaml(folder: Path) -> Path:
     """The project's deployments in a folder of their own, as on a machine without the checkout."""
     folder.mkdir()
     return Path(shutil.copy(ROOT / "prefect.yaml", folder))
+
+
+def processes_of(run_id: str) -> list[int]:
+    """Whoever computes a flow run, by what the worker puts in his environment."""
+    found, mark = [], f"PREFECT__FLOW_RUN_ID={run_id}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:  # gone, or somebody else's
+            continue
+    return found
+
+
+def kill(run_id: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to all of them."""
+    for process in processes_of(run_id):
+        os.kill(process, number)

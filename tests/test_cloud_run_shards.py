@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ SHARDS = {"work_pool": POOL, "windows_per_shard": 8}
 """16 windows, two shards."""
 SETTINGS = {"CLEARYEAR_SHARD_POLL_SECONDS": "0.5", "CLEARYEAR_SHARD_TRIES": "2"}
 FOLDER = "luminance-median/2021-06--P2M"
+SIZE = {"cpu": "1", "memory": "2Gi"}
+"""What `size.py --shards` says of JOB."""
 HELD = "x00000_y00032"
 """The fifth window, in the middle of the first shard; the job that computes it hangs there."""
 CREATED = r"POST .*/jobs$"
@@ -118,6 +120,14 @@ def test_refused_and_lost_jobs_change_no_byte(cloud: Cloud, local: dict[str, byt
     done_first = sent_first & ids(before)
     assert 0 < len(done_first) < len(sent_first) == 8
     assert set(list(shards.values())[-1]["parameters"]["window_ids"]) == sent_first - done_first
+    # Each job has the size that the plan asks for: one window at once here. The run that waits has its deployment's.
+    made = [call.body["template"]["template"]["containers"][0] for call in run.created() if call.status == 200]
+    assert [job["resources"]["limits"] for job in made] == [{"cpu": "2", "memory": "8Gi"}] + 3 * [SIZE]
+    for job in made[1:]:
+        env = {variable["name"]: variable.get("value") for variable in job["env"]}
+        assert env["CLEARYEAR_WORKERS"] == "1"
+        assert env["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] == "gcs-bucket/clearyear-results"
+    assert {shard["parameters"]["memory_limit"] for shard in shards.values()} == {2 << 30}
     # Written once: what was there when the job was lost is there still.
     after = run.written()
     assert {name: after[name] for name in before} == before
@@ -147,8 +157,11 @@ def test_a_job_lost_for_good_fails_the_run_by_name_and_repair_completes_it(
     until(lambda: [text for text in cloud.alerts.texts if run.id in text], "nobody is told")
     assert not [text for text in cloud.alerts.texts for shard in run.shards() if shard["id"] in text]
 
-    state = cloud.prefect.wait_for(cloud.prefect.submit("repair/on-demand-cloud-run", out=f"gs://{BUCKET}/unlucky"))
+    mended = cloud.prefect.submit("repair/on-demand-cloud-run", out=f"gs://{BUCKET}/unlucky", work_pool=POOL)
+    state = cloud.prefect.wait_for(mended)
     assert state["name"] == "Completed", state["message"] + cloud.told()
+    [shard] = replace(run, id=mended).shards()
+    assert shard["parameters"]["window_ids"] == missing
     after = run.written()
     assert {name: after[name] for name in before} == before
     assert_same(cloud.pixels(run.folder), local)

@@ -7,12 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 import yaml
 from cloud_harness import FILES, deployments, worker_settings
@@ -20,8 +18,6 @@ from harness import BIN, ROOT
 from loopback.cloud_run_rules import refusals
 from prefect_gcp.settings import CloudRunV2WorkerSettings
 from prefect_gcp.workers.cloud_run_v2 import CloudRunWorkerV2
-
-from clearyear.console import EMBEDDED
 
 TEMPLATE = json.loads((FILES / "base-job-template.json").read_text())
 PROPERTIES: dict[str, Any] = TEMPLATE["variables"]["properties"]
@@ -142,118 +138,6 @@ def test_a_zombie_is_given_three_heartbeats() -> None:
     assert heartbeat is not None
     assert zombie["trigger"]["within"] >= 3 * heartbeat
     assert zombie["trigger"]["expect"] == ["prefect.flow-run.*"]
-
-
-# -- Terraform ----------------------------------------------------------------------------------------------
-
-TERRAFORM = ROOT / "deployments" / "terraform"
-
-
-_SHORT = {"variable": "var", "locals": "local"}
-
-
-def blocks() -> dict[str, dict[str, Any]]:
-    """What the files declare: «resource.type.name», «variable.name», «local.name» and so on → its body."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in TERRAFORM.glob("*.tf"):
-        document: dict[str, Any] = hcl2.loads(path.read_text())
-        for kind, entries in document.items():
-            if kind in ("__comments__", "terraform", "provider"):
-                continue
-            for entry in entries:
-                for name, body in entry.items():
-                    name = name.strip('"')
-                    if name.startswith("__"):
-                        continue
-                    if kind == "resource":
-                        found |= {f"{name}.{n.strip(chr(34))}": b for n, b in body.items() if not n.startswith("__")}
-                    else:
-                        found[f"{_SHORT.get(kind, kind)}.{name}"] = body
-    return found
-
-
-def test_whatever_terraform_refers_to_is_declared_and_used() -> None:
-    text = "\n".join(path.read_text() for path in TERRAFORM.glob("*.tf"))
-    code = re.sub(r"^\s*#.*$", "", text, flags=re.M)
-    declared = blocks()
-    referred = set(re.findall(r"\b(google_\w+\.\w+)", code)) | set(re.findall(r"\b((?:var|local)\.\w+)", code))
-    assert referred <= set(declared)
-    assert {name for name in declared if name.startswith(("var.", "local."))} <= referred
-
-
-def test_terraform_gives_nobody_a_wide_role_or_a_key() -> None:
-    declared = blocks()
-    roles = {
-        str(value).strip('"') for name, body in declared.items() if "_iam_member" in name for value in [body["role"]]
-    }
-    wide = {"roles/owner", "roles/editor", "roles/run.admin", "roles/storage.admin"}
-    assert not roles & wide
-    assert not [name for name in declared if "service_account_key" in name or "secret_version" in name]
-    assert [n for n in declared if n.startswith("google_project_iam_member.")] == [
-        "google_project_iam_member.worker_makes_jobs"
-    ]
-
-
-def test_gcloud_and_terraform_give_the_same_rights() -> None:
-    script = (ROOT / "deployments" / "gcloud" / "cloud.py").read_text()
-    role = blocks()["google_project_iam_custom_role.worker"]
-    permissions = {p.strip('"') for p in role["permissions"]}
-    spec = importlib.util.spec_from_file_location("cloud", ROOT / "deployments" / "gcloud" / "cloud.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cloud"] = module  # a dataclass looks its module up
-    spec.loader.exec_module(module)
-    assert permissions == set(module.PERMISSIONS)
-    text = (TERRAFORM / "identities.tf").read_text()
-    assert set(re.findall(r"roles/[\w.]+", text)) - {"roles/run.admin"} == set(re.findall(r'"(roles/[\w.]+)"', script))
-
-
-def test_prefixes_are_deleted_after_the_same_days() -> None:
-    rules = json.loads((ROOT / "deployments" / "gcloud" / "lifecycle.json").read_text())["rule"]
-    here = {
-        r["condition"]["matchesPrefix"][0]: r["condition"]["age"] for r in rules if "matchesPrefix" in r["condition"]
-    }
-    there = blocks()["var.deleted_after_days"]["default"]
-    assert {name.strip('"'): days for name, days in there.items() if name.strip('"') in here} == here
-
-
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not here")
-def test_terraform_is_formatted() -> None:
-    done = subprocess.run(["terraform", "fmt", "-check", "-diff", str(TERRAFORM)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-# -- docker-compose -----------------------------------------------------------------------------------------
-
-COMPOSE = ROOT / "deployments" / "docker-compose.yaml"
-
-
-def test_nothing_listens_beyond_the_machine_unless_asked_to() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"server": ["${CLEARYEAR_LISTEN:-127.0.0.1}:4200:4200"]}
-
-
-def test_server_and_clients_share_image_and_password() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    ours = {name: service for name, service in services.items() if name != "postgres"}
-    assert len({service["image"] for service in ours.values()}) == 1
-    assert "PREFECT_AUTH" in ours["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"]
-    for name in ("worker", "cloud-run-worker"):
-        assert "PREFECT_AUTH" in ours[name]["environment"]["PREFECT_API_AUTH_STRING"]
-    settings = {name: str(value) for name, value in ours["server"]["environment"].items() if name in EMBEDDED}
-    assert settings == {name: EMBEDDED[name] for name in settings}
-    assert len(settings) >= 7
-
-
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not here")
-def test_compose_understands_the_file() -> None:
-    example = COMPOSE.with_name("compose.env.example")
-    command = ["docker-compose", "--env-file", str(example), "--file", str(COMPOSE)]
-    done = subprocess.run([*command, "--profile", "local", "--profile", "cloud-run", "config"], capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert set(yaml.safe_load(done.stdout)["services"]) == {"postgres", "server", "worker", "cloud-run-worker"}
 
 
 # -- Kubernetes ---------------------------------------------------------------------------------------------

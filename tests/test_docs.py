@@ -8,6 +8,8 @@ import pytest
 
 from clearyear.cli import main
 from clearyear.job import Job
+from clearyear.lights.job import LightsJob
+from clearyear.zonal.job import STATISTICS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -35,6 +37,15 @@ def test_every_key_of_a_job_is_explained() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     rows = re.findall(r"^\| `([a-z_]+)` \|", text, re.M)
     assert set(Job.model_fields) == set(rows)
+
+
+def test_every_key_of_the_other_jobs_is_explained() -> None:
+    text = (ROOT / "docs" / "how-to" / "night-lights.md").read_text()
+    rows = set(re.findall(r"^\| ([a-z_]+) \|", text.partition("## What a month can be")[0], re.M)) - {"key"}
+    assert rows == set(LightsJob.model_fields)
+    text = (ROOT / "docs" / "how-to" / "zonal.md").read_text()
+    rows = {name for cell in re.findall(r"^\| ([a-z_, ]+) \|", text, re.M) for name in cell.split(", ")} - {"column"}
+    assert rows == set(STATISTICS)
 
 
 def test_readme_begins_with_the_two_commands() -> None:

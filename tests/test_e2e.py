@@ -116,6 +116,8 @@ def test_the_command_line_uses_the_server_and_a_worker_repairs(prefect: Prefect,
     runs = prefect.post("flow_runs/filter", {"flow_runs": {"deployment_id": {"is_null_": True}}})
     [mine] = [run for run in runs if run["parameters"].get("job", {}).get("scenes") == "scenes"]
     assert mine["state_name"] == "Completed"
+    assert mine["name"] == "luminance-median 2023--P1Y T31TCJ"
+    assert set(mine["tags"]) == {"product:luminance-median", "period:2023--P1Y", "granule:T31TCJ"}
     assert outcome["mosaic"] in mine["state"]["message"]
 
     before = mtimes(folder)

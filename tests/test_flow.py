@@ -109,7 +109,14 @@ def test_poisoned_window_stands_in_the_artifacts(job: Job, folder: Path, poisone
     assert poisoned.stem in rows[0]["cause"]
     assert rows[0]["repair"] == f"clearyear repair {folder}"
     summary: Any = Artifact.get("run-summary")
-    assert "| windows done | 11 (91.7%) |" in str(summary.data)
+    assert str(summary.data).startswith("# luminance-median, 2023--P1Y, T31TCJ: incomplete")
+    for figure in ("| windows done | 11 (91.7%) |", "| reads that failed | 1 |", " USD (", "| bytes read, about | "):
+        assert figure in str(summary.data)
+    # The same value is in the report that the command line shows.
+    report = json.loads((folder / "report.json").read_text())
+    cost = report["figures"]["cost"]
+    assert f"about {cost['usd']:,.4f} USD ({cost['vcpu_seconds']:,.1f} vCPU-seconds," in str(summary.data)
+    assert cost["vcpu_seconds"] == pytest.approx(report["figures"]["window_seconds"], abs=0.01)
     progress: Any = Artifact.get("windows-progress")
     assert float(str(progress.data)) == 100.0
 

@@ -9,7 +9,7 @@ import pytest
 from clearyear.errors import InputError
 from clearyear.periods import parse_period
 from clearyear.scenes import find_scenes
-from clearyear.scenes.names import NamePattern
+from clearyear.scenes.names import NamePattern, granule_of
 
 
 def utc(*parts: int) -> datetime:
@@ -143,3 +143,25 @@ def test_pattern_sees_the_name_without_its_folders(tmp_path: Path) -> None:
     source = touch(tmp_path, "2022/S2_2023032_TCI.tif", "2022/S2_2023032_B04.tif")
     found = find_scenes(source, pattern="S2_%Y%j_TCI.tif")
     assert [(s.id, s.datetime) for s in found] == [("S2_2023032_TCI", utc(2023, 2, 1))]
+
+
+@pytest.mark.parametrize(
+    ("names", "granule"),
+    [
+        (["T31TCJ_20230102T104441_TCI", "T31TCJ_20230112T104441_TCI"], "T31TCJ"),
+        (["S2A_MSIL2A_20230102T104441_N0509_R008_T31TCJ_20230102T141022"], "T31TCJ"),
+        (["hls.t31tcj.2023002"], "T31TCJ"),
+        (["LC08_L1TP_013032_20180131_20180207_01_T1", "LC08_L1TP_013032_20180405_20180417_01_T1"], "013032"),
+        (["LC09_L2SP_199026_20230402_20230404_02_T1_SR"], "199026"),
+        (["T31TCJ_20230102", "T31TCK_20230112"], ""),  # two tiles
+        (["T31TCJ_20230102", "field_2023-05-14"], ""),  # and one that tells none
+        (["pt29snd_20210708_REFL"], ""),  # a tile's letters, but not as Sentinel-2 writes it
+        (["T31TCI_20230102", "T31TCI_20230112"], ""),  # no square is called I
+        (["T61TCJ_20230102"], ""),  # zones end at 60
+        (["XT31TCJ_20230102", "T31TCJ2_20230102"], ""),
+        (["field_20180131_20180207_013032"], ""),
+        ([], ""),
+    ],
+)
+def test_a_granule_is_what_all_scenes_are_named_after(names: list[str], granule: str) -> None:
+    assert granule_of(names) == granule

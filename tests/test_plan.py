@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clearyear.display import Display
 from clearyear.errors import InputError
 from clearyear.grid import Grid
 from clearyear.job import make_job
@@ -130,6 +131,9 @@ FILES_CHANGE = {
     "the tile size": {"tile_size": 48},
     "the product's name": {"product__name": "other"},
     "the mosaic's compression": {"product__compress": "lzw"},
+    "a layer's compression": {"product__compress_layers": {"count": "lzw"}},
+    "a file for each band": {"product__outputs": "per-band"},
+    "the picture": {"product__display": Display()},
 }
 NOTHING_CHANGES = {
     "the destination": {"destination": "gs://elsewhere/x"},
@@ -148,6 +152,12 @@ def test_what_pixels_depend_on_makes_another_fingerprint(changes: dict[str, Any]
     assert plan.fingerprint(WINDOW) != PLAN.fingerprint(WINDOW)
     assert plan.id != PLAN.id
     assert plan.digest != PLAN.digest
+
+
+def test_options_make_another_fingerprint() -> None:
+    plans = [changed(product__reducer="percentiles", product__options={"percentiles": p}) for p in ([5], [50])]
+    assert plans[0].fingerprint(WINDOW) != plans[1].fingerprint(WINDOW)
+    assert plans[0].id != plans[1].id
 
 
 @pytest.mark.parametrize("changes", FILES_CHANGE.values(), ids=FILES_CHANGE)
@@ -220,6 +230,14 @@ def test_bytes_by_hand() -> None:
     assert changed(product__dtype="float32").stack_bytes(WINDOW) == 4 * 3 * 3 * 16 * 16
     assert sum(PLAN.read_bytes(w) for w in PLAN.windows) == 6000
     assert (PLAN.kind("count").n_bands, changed(product__reducer="band-median").kind("count").n_bands) == (1, 3)
+
+
+def test_plans_of_before_there_was_a_choice_are_what_they_were() -> None:
+    """Digests that clearyear 0.1.0 gave: results of before stay current, whatever plans can say by now."""
+    assert PLAN.id == "0ae3674e23a392f767716664b158d00853f867cc93841a70d5287c0ab5a7c2bb"
+    assert PLAN.fingerprint(WINDOW) == "a9b458ad5719d7fea4677733aa964df585b5d425fe57240133dcbb0145ec8a73"
+    other = changed(product__reducer="band-median")
+    assert other.id == "231d894c614ccd43f131b25ff7fd5166d8619ccb00df0ad8f2e092123bd12df5"
 
 
 # -- names of the user's own -----------------------------------------------------------------------------------

@@ -180,6 +180,11 @@ def test_markdown_of_a_complete_run() -> None:
     assert figures["of these empty (no valid sample)"] == "1"
     assert figures["scenes"] == "2"
     assert figures["reads that failed"] == "0"
+    # Twelve windows of half a second, two at once in the smallest job that has two vCPU, at list price.
+    cost = "about 0.0001 USD (6.0 vCPU-seconds, 6.0 GiB-seconds)"
+    assert figures["window seconds at Cloud Run's prices"] == cost
+    assert "\nThe cost is an estimate: Cloud Run jobs of 2 vCPU and 2 GiB, windows at once: 2, at 0.000018 USD" in text
+    assert figures["bytes read, about"] == "1.2 kB"
     assert figures["mosaic"] == f"`{FOLDER}/luminance-median_2023--P1Y.tif`"
     assert "repair" not in text
     assert "## " not in text

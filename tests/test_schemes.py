@@ -303,6 +303,21 @@ def test_write_does_not_overwrite_what_came_between(
     assert s3_server.get("out-bucket", "out/a") == theirs
 
 
+def test_swap_and_remove_on_condition(store: Store) -> None:
+    first = store.swap("ticket", b"one", None)
+    assert first is not None
+    assert store.swap("ticket", b"another", None) is None
+    second = store.swap("ticket", b"two", first)
+    assert second is not None
+    assert store.swap("ticket", b"late", first) is None
+    assert store.swap("ticket", b"two", first) == second  # a second attempt whose first went through
+    store.remove("ticket", first)
+    assert store.read("ticket") == b"two"
+    store.remove("ticket", second)
+    assert store.stat("ticket") is None
+    assert store.swap("ticket", b"x", second) is None
+
+
 def test_what_is_wrong_with_a_bucket_is_said(
     store: Store, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

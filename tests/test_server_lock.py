@@ -1,13 +1,19 @@
-"""The server a command starts for itself hears nobody but that command."""
+"""The server a command starts for itself hears nobody but that command; one with a password tells strangers nothing."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
+from cloud_harness import Cloud
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 CODE = """
 import json, httpx
@@ -89,3 +95,43 @@ def lives(pid: int) -> bool:
         return b"uvicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+OPEN = {"/api/health", "/api/ready", "/docs", "/openapi.json", "/ui-settings"}
+"""What answers without a password: that it lives, what its API looks like, where the UI finds it."""
+
+
+@pytest.mark.e2e
+def test_a_server_with_a_password_answers_strangers_only_where_nothing_is_told(cloud: Cloud) -> None:
+    """Every address the server itself says it has, with every method, as one who has no password asks."""
+    url = cloud.prefect.environment["PREFECT_API_URL"].removesuffix("/api")
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as stranger:
+        described = stranger.get("/openapi.json").raise_for_status().json()["paths"]
+        answers = {}
+        for path, methods in described.items():
+            target = re.sub(r"\{\w+\}", "00000000-0000-0000-0000-000000000000", path)
+            for method in methods:
+                answers[f"{method} {path}"] = stranger.request(method, target, json={}).status_code
+        heard = {line.partition(" ")[2] for line, status in answers.items() if status != 401}
+        assert len(answers) > 150
+        assert heard <= OPEN, heard
+        assert not stranger.get("/ui-settings").json().keys() & {"password", "auth_string"}
+    for path in (
+        "events/in",
+        "events/out",
+        "logs/out",
+        "task_runs/subscriptions/scheduled",
+        "work_pools/x/workers/connect",
+    ):
+        assert is_hung_up(f"ws{url.removeprefix('http')}/api/{path}"), path
+
+
+def is_hung_up(address: str) -> bool:
+    """Whether a websocket is closed on whoever says a wrong word, before it tells anything."""
+    try:
+        with connect(address, subprotocols=[Subprotocol("prefect")], proxy=None) as websocket:
+            websocket.send(json.dumps({"type": "auth", "token": "wrong"}))
+            websocket.recv(timeout=60)
+    except (ConnectionClosed, InvalidStatus):
+        return True
+    return False

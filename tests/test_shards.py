@@ -1,7 +1,6 @@
 """Windows computed on a work pool: a real server, a real process worker, and what can happen to a shard."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import random_pixels, write_scene
-from harness import BIN, HEARING_SIGINT, PATIENCE, Prefect
+from harness import BIN, HEARING_SIGINT, PATIENCE, Prefect, kill, processes_of
 from runs import finished
 
 PERIOD = "luminance-median/2023--P1Y"
@@ -42,7 +41,7 @@ def nobody(prefect: Prefect) -> str:
 
 
 def arguments(scenes: Path, out: Path, pool: str, per_shard: int) -> list[str]:
-    job = {"scenes": scenes, "period": 2023, "out": out, "tile-size": 16}
+    job = {"scenes": scenes, "period": 2023, "out": out, "tile-size": 16, "layers": "count,source"}
     shards = {"work-pool": pool, "windows-per-shard": per_shard, "workers": 1}
     return ["run", "--json", *(str(part) for key, value in (job | shards).items() for part in (f"--{key}", value))]
 
@@ -79,23 +78,6 @@ def wait_until(done: Callable[[], Any], process: "subprocess.Popen[str] | None" 
     raise TimeoutError(done)
 
 
-def processes_of(run_id: str) -> list[int]:
-    """Whoever computes a flow run, by what the worker puts in his environment."""
-    found, mark = [], f"PREFECT__FLOW_RUN_ID={run_id}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append(int(process.name))
-        except OSError:  # gone, or somebody else's
-            continue
-    return found
-
-
-def kill(run_id: str, number: signal.Signals = signal.SIGKILL) -> None:
-    for process in processes_of(run_id):
-        os.kill(process, number)
-
-
 @pytest.fixture
 def begin(prefect: Prefect) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Starts `clearyear` against the server, and does not wait."""
@@ -124,14 +106,26 @@ def half_way(prefect: Prefect, folder: Path, process: "subprocess.Popen[str] | N
 def test_shards_give_the_same_bytes_as_one_process(prefect: Prefect, scenes: Path, tmp_path: Path) -> None:
     done = prefect.command("clearyear", *arguments(scenes, tmp_path / "out", "local", 6), cwd=tmp_path, **QUICK)
     assert done.returncode == 0, done.stdout + done.stderr + prefect.log("worker")[-3000:]
-    finished(scenes, tmp_path / "alone")
-    assert written(tmp_path / "out" / PERIOD) == written(tmp_path / "alone" / PERIOD)
-    shards = shards_of(prefect, tmp_path / "out" / PERIOD)
+    finished(scenes, tmp_path / "alone", layers=["count", "source"])
+    made = written(tmp_path / "out" / PERIOD)
+    assert len(made) == 3 * (12 + 1)  # composite, count and source: the windows' tiles and the mosaic
+    assert made == written(tmp_path / "alone" / PERIOD)
+    shards = sorted(shards_of(prefect, tmp_path / "out" / PERIOD), key=lambda run: str(run["name"]))
+    name = "luminance-median 2023--P1Y T31TCJ"
     assert {(run["name"], run["state_name"]) for run in shards} == {
-        ("x00000_y00000 +5", "Completed"),
-        ("x00032_y00016 +5", "Completed"),
+        (f"{name} x00000_y00000 +5", "Completed"),
+        (f"{name} x00032_y00016 +5", "Completed"),
     }
+    known = {"product:luminance-median", "period:2023--P1Y", "granule:T31TCJ"}
+    assert all(known < set(run["tags"]) for run in shards)
+    # From the parent's page to each of its shards, and back by Prefect's own link.
     assert all(run["parent_task_run_id"] for run in shards)
+    [parent] = {tag.partition(":")[2] for run in shards for tag in run["tags"] if tag.startswith("clearyear-parent:")}
+    assert prefect.api.get(f"flow_runs/{parent}").json()["name"] == name
+    shown = prefect.post("artifacts/filter", {"flow_runs": {"id": {"any_": [parent]}}})
+    [links] = [artifact["data"] for artifact in shown if artifact["key"] == "shards"]
+    for run, windows in zip(shards, ("x00000_y00000 +5", "x00032_y00016 +5"), strict=True):
+        assert f"| [{windows}](/runs/flow-run/{run['id']}) | 0 | 1 | ended as Completed: 6 windows computed" in links
 
 
 def test_a_window_that_cannot_be_computed_is_named_and_not_sent_again(
@@ -163,7 +157,7 @@ def test_a_killed_shard_is_noticed_and_only_what_it_left_is_sent_again(
     assert [run["state_name"] for run in runs.values()] == ["Crashed", "Completed"]
     sent_again = next(run for run_id, run in runs.items() if run_id != first["id"])["parameters"]["window_ids"]
     assert not {name.removesuffix(".tif").split("_", 2)[2] for name in before} & set(sent_again)
-    finished(many, tmp_path / "alone")
+    finished(many, tmp_path / "alone", layers=["count", "source"])
     assert written(folder) == written(tmp_path / "alone" / PERIOD)
 
 
@@ -182,6 +176,30 @@ def test_a_run_whose_parent_was_killed_goes_on_with_the_shards_it_has(
     assert again.returncode == 0, out + err
     [shard] = shards_of(prefect, folder)
     assert shard["state_name"] == "Completed"
+
+
+@pytest.mark.slow
+def test_repair_on_a_pool_sends_what_is_not_there_and_nothing_else(
+    prefect: Prefect, scenes: Path, tmp_path: Path
+) -> None:
+    finished(scenes, tmp_path / "out", layers=["count", "source"])
+    folder = tmp_path / "out" / PERIOD
+    whole, before = written(folder), mtimes(folder)
+    (folder / "tiles" / "luminance-median_2023--P1Y_x00016_y00000.tif").unlink()
+    damaged = folder / "tiles" / "luminance-median_2023--P1Y_x00032_y00016_count.tif"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    run = prefect.submit("repair/on-demand", out=str(tmp_path / "out"), work_pool="local")
+    state = prefect.wait_for(run)
+    assert state["name"] == "Completed", state["message"]
+    [shard] = shards_of(prefect, folder)
+    assert shard["parameters"]["window_ids"] == ["x00016_y00000", "x00032_y00016"]
+    assert shard["state_name"] == "Completed"
+    assert written(folder) == whole
+    changed = {name for name, stamp in mtimes(folder).items() if before[name] != stamp}
+    assert {name.removesuffix(".tif").split("_", 2)[2][:13] for name in changed} == {"x00016_y00000", "x00032_y00016"}
+    run_now = prefect.api.get(f"flow_runs/{run}").json()
+    assert run_now["name"] == "repair luminance-median 2023--P1Y T31TCJ"
+    assert {"clearyear", "repair", "period:2023--P1Y"} < set(run_now["tags"])
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import write_scene
+from loopback.http import HttpServer
 
 from clearyear import sources
 from clearyear.job import Job
@@ -25,12 +26,19 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def read_all(path: Path) -> Any:
+def read_all(address: Path | str) -> Any:
     """The scene's pixels, or why it failed to read."""
-    job = Job(scenes=[str(path)], period="all", out="/nowhere", reducer="band-median", tile_size=64)
+    job = Job(scenes=[str(address)], period="all", out="/nowhere", reducer="band-median", tile_size=64)
     plan = make_plan(job)
     stack, used, failed = read_stack(plan.scenes, plan.grid, plan.windows[0], n_bands=3, dtype=plan.product.dtype)
     return stack[0].copy() if used else failed[0].cause
+
+
+def block_of(path: Path) -> tuple[int, int]:
+    """Where the block in the second row of the second band, or of all, begins, and its size."""
+    with rasterio.open(path) as dataset:
+        offset, size = (int(dataset.get_tag_item(f"BLOCK_{x}_0_1", "TIFF", bidx=2)) for x in ("OFFSET", "SIZE"))
+    return offset, size
 
 
 @pytest.mark.parametrize("reader", ["auto", "gdal"])
@@ -46,8 +54,7 @@ def test_a_damaged_deflate_block_is_a_failed_read(
     profile = {"nodata": None, "blockxsize": 32, "blockysize": 32, **kind}
     path = write_scene(tmp_path / "a_20230101.tif", pixels, **{k: v for k, v in profile.items() if v is not None})
     assert np.array_equal(read_all(path), pixels)
-    with rasterio.open(path) as dataset:
-        start, size = (int(dataset.get_tag_item(f"BLOCK_{x}_0_1", "TIFF", bidx=2)) for x in ("OFFSET", "SIZE"))
+    start, size = block_of(path)
     data = bytearray(path.read_bytes())
     if harm == "one bit":
         data[start + size // 2] ^= 4
@@ -57,6 +64,27 @@ def test_a_damaged_deflate_block_is_a_failed_read(
         data[start + size - 20 : start + size] = bytes(20)
     path.write_bytes(data)
     said = read_all(path)
+    assert isinstance(said, str), "the damage was not noticed"
+    assert said
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(str(v) for v in k.values()))
+def test_damage_on_a_server_is_noticed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, Any]
+) -> None:
+    """Read by GDAL, which alone takes these zeros for sound."""
+    monkeypatch.setenv("CLEARYEAR_READER", "gdal")
+    rng = np.random.default_rng(3)
+    pixels = (rng.integers(0, 9, (3, 50, 40)) + np.arange(40)).astype(kind["dtype"])
+    profile = {"nodata": None, "blockxsize": 32, "blockysize": 32, **kind}
+    path = write_scene(tmp_path / "a_20230101.tif", pixels, **{k: v for k, v in profile.items() if v is not None})
+    start, size = block_of(path)
+    data = bytearray(path.read_bytes())
+    data[start + size - 20 : start + size] = bytes(20)
+    with HttpServer() as web:
+        web.files |= {"/sound_20230101.tif": path.read_bytes(), "/harmed_20230101.tif": bytes(data)}
+        assert np.array_equal(read_all(f"{web.url}/sound_20230101.tif"), pixels)
+        said = read_all(f"{web.url}/harmed_20230101.tif")
     assert isinstance(said, str), "the damage was not noticed"
     assert said
 

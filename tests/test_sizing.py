@@ -60,6 +60,17 @@ def test_windows_alone_need_no_room_for_the_mosaic() -> None:
     assert job_size(plan, joins=False).memory_gib < job_size(plan).memory_gib
 
 
+def test_a_job_is_no_larger_than_the_limit_that_its_windows_keep_to() -> None:
+    plan = year(10980, 8192)
+    free = job_size(plan, joins=False)
+    assert free.memory_gib > 4
+    limited = job_size(plan, joins=False, memory_limit=3 * GIB - 1)
+    assert (limited.memory_gib, limited.workers) == (3, free.workers)
+    assert job_size(plan, joins=False, memory_limit=100 * GIB) == free
+    # The mosaic's scratch files are as large as ever.
+    assert job_size(year(20000, 512), memory_limit=GIB).memory_gib >= scratch_bytes(year(20000, 512)) / GIB
+
+
 def test_what_no_job_can_carry_is_refused() -> None:
     with pytest.raises(InputError, match="mosaic's scratch files"):
         job_size(year(60000, 1024))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Weather:
         reply, truncate = None, None
         with self.server._lock:
             spoiled = self.rng.random() < self.share
-            how = self.rng.choice(("429", "500", "503", "reset", "cut", "slow"))
+            how = self.rng.choice(("429", "500", "503", "reset", "cut", "slow", "drip"))
         if spoiled:
             self.seen[how] = self.seen.get(how, 0) + 1
             if how.isdigit():
@@ -70,6 +71,8 @@ class Weather:
             if how == "slow":
                 self.server._closed.wait(0.05)
         reply, cut = self.answer(request)
+        if how == "drip" and spoiled:
+            reply = replace(reply, drip=0.02)
         return reply, truncate if truncate is not None else cut
 
 
@@ -78,6 +81,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     gcs._gcs_client.cache_clear()
     with GcsServer() as running:
         quick = {"GDAL_HTTP_MAX_RETRY": "8", "GDAL_HTTP_RETRY_DELAY": "0.01", "CLEARYEAR_RETRY_SECONDS": "0.01"}
+        quick |= {"CLEARYEAR_REQUEST_SECONDS": "0.5", "GDAL_HTTP_LOW_SPEED_TIME": "1"}  # what drips is given up sooner
         for name, value in {**running.env(), **quick}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
@@ -122,7 +126,7 @@ def test_three_of_ten_requests_go_wrong_and_every_byte_is_right(
     server._http.answer = weather.answer
     assert sum(weather.seen.values()) > 30
     assert (report.status, report.failed_reads) == ("complete", 0)
-    assert len(weather.seen) == 6
+    assert len(weather.seen) == 7
     assert all(weather.seen.values()), weather.seen
     for key in server.keys("out"):
         if key.startswith("calm/") and key.endswith((".tif", ".jpg", ".sha256")):

@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -298,3 +300,63 @@ def test_forbidden_is_the_users_to_mend(server: GcsServer) -> None:
     server.fail(r"/storage/v1/b/bucket/o", status=403, times=9)
     with pytest.raises(InputError, match=r"Not allowed to list gs://bucket/out/.*gcloud auth application"):
         open_store("gs://bucket/out").entries()
+
+
+# -- conditions ----------------------------------------------------------------------------------------------
+
+
+def test_swap_only_where_nobody_else_has_written(store: Store) -> None:
+    first = store.swap("a/ticket", b"one", None)
+    assert first is not None
+    entry = store.stat("a/ticket")
+    assert entry is not None
+    assert entry.version == first
+    assert store.swap("a/ticket", b"another", None) is None
+    assert store.swap("a/other", b"another", first) is None
+    second = store.swap("a/ticket", b"two, longer", first)
+    assert second not in (None, first)
+    assert store.swap("a/ticket", b"late", first) is None
+    assert store.read("a/ticket") == b"two, longer"
+    store.remove("a/ticket", first)
+    assert store.read("a/ticket") == b"two, longer"
+    store.remove("a/ticket", second)
+    assert store.stat("a/ticket") is None
+    store.remove("a/ticket", second)
+    assert [entry.name for entry in store.entries()] == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_of_many_who_swap_at_once_one_is_served(store: Store, there: bool) -> None:
+    for round_ in range(8):
+        name = f"ticket-{round_}"
+        expected = store.swap(name, b"before", None) if there else None
+        barrier = threading.Barrier(6)
+
+        def swap(who: int, name: str = name, expected: str | None = expected, at: threading.Barrier = barrier) -> bool:
+            at.wait()
+            return store.swap(name, f"{who} was here".encode(), expected) is not None
+
+        with ThreadPoolExecutor(6) as pool:
+            served = list(pool.map(swap, range(6)))
+        assert served.count(True) == 1
+        assert store.read(name) == f"{served.index(True)} was here".encode()
+
+
+def test_a_swap_whose_answer_was_lost_is_ours(server: GcsServer) -> None:
+    store = open_store("gs://bucket/out")
+    version = store.swap("ticket", b"mine", None)
+    assert store.swap("ticket", b"mine", None) == version  # the client's second attempt looks like this
+    assert store.swap("ticket", b"yours", None) is None
+
+
+def test_another_ones_file_may_be_removed_as_long_as_it_is_that_version(unprivileged: Path) -> None:
+    path = unprivileged / "x-raw.csv"
+    path.write_bytes(b"a.tif")
+    path.chmod(0o444)
+    store = open_store(str(unprivileged))
+    entry = store.stat("x-raw.csv")
+    assert entry is not None
+    store.remove("x-raw.csv", "another")
+    assert path.exists()
+    store.remove("x-raw.csv", entry.version)
+    assert not path.exists()

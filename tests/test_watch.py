@@ -262,6 +262,7 @@ def test_a_shard_asked_for_twice_is_one_until_it_has_ended(client: Any, plan: Pl
     from prefect import flow
     from prefect.states import Failed
 
+    from flows.shard_pool import ShardSize
     from flows.shards import Sender
     from flows.window_batch import window_batch
 
@@ -269,7 +270,7 @@ def test_a_shard_asked_for_twice_is_one_until_it_has_ended(client: Any, plan: Pl
 
     @flow
     def parent() -> list[UUID]:
-        sender = Sender(client, plan, open_store(plan.destination), deployment, {"workers": None})
+        sender = Sender(client, plan, open_store(plan.destination), deployment, ShardSize({"workers": None}))
         found = [sender.send([FIRST], tries=1).run_id, sender.send([FIRST], tries=1).run_id]
         assert [shard.run_id for shard in sender.adopt([FIRST])] == found[:1]
         client.set_flow_run_state(found[0], Failed(), force=True)

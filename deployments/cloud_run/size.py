@@ -27,7 +27,7 @@ def main(job_file: str | None, shards: bool, **flags: Any) -> None:
     """Print the flags on one line."""
     try:
         job = read_job(job_file, flags)
-        size = job_size(make_plan(job), workers=job.workers or 2, joins=not shards)
+        size = job_size(make_plan(job), workers=job.workers or 2, joins=not shards, memory_limit=job.memory_limit)
     except ClearyearError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

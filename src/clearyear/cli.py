@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from clearyear import __version__, console
+from clearyear import __version__, console, verbs
+from clearyear.cli_convert import convert
 from clearyear.cli_results import VERBS
 from clearyear.errors import ClearyearError, IncompleteError, InputError
 from clearyear.options import job_options, read_job, verb
@@ -17,13 +18,16 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(
-    commands=VERBS,
+    commands=[*VERBS, convert],
     context_settings=CONTEXT,
     epilog="Exit codes: 0 complete; 3 incomplete (unless --allow-missing); 2 the input is wrong; 1 anything else.",
 )
 @click.version_option(__version__, prog_name="clearyear")
 def main() -> None:
     """A year of cloudy satellite scenes in, one clear picture out, proven complete."""
+
+
+verbs.add_to(main)
 
 
 @main.command()
@@ -47,7 +51,7 @@ def run(job_file: str | None, dryrun: bool, as_json: bool, **flags: Any) -> int:
     chosen = select_windows(plan, job.select)
     engine_budget(plan, chosen, runner=job.runner, workers=job.workers, memory_limit=job.memory_limit)
     put_down(plan, overwrite=job.overwrite)
-    return console.show_outcome(_run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
+    return console.show_outcome(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
 
 
 @main.command()
@@ -88,7 +92,7 @@ def backfill(
         results = [period_standing(period, one, allow_empty=allow_empty) for period, one in jobs]
         found = conclude_backfill(job, span, frequency, results, None)
     else:
-        found = Backfill.model_validate(_run_flow("backfill", arguments, job.out))
+        found = Backfill.model_validate(run_flow("backfill", arguments, job.out))
     if as_json:
         console.print_json(found.contract())
     else:
@@ -117,7 +121,7 @@ def demo(out: str, overwrite: bool, as_json: bool) -> int:
     values = {"scenes": f"{out}/scenes", "period": "2023", "out": out, "tile_size": 256, "overwrite": overwrite}
     job = make_job({**values, "layers": ["count", "source"]})
     plan = prepare(job)
-    code = console.show_outcome(_run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
+    code = console.show_outcome(run_flow("median_composite", {"job": job}, plan.destination), as_json=as_json)
     if code == 0 and not as_json:
         console.note(f"\nThe picture to open: {plan.destination}/{plan.preview_name}")
         console.note(f"What became of every window: {plan.destination}/report.md")
@@ -180,7 +184,7 @@ def repair(
     limit = parse_size(memory_limit) if memory_limit is not None else None
     destination = find_plan(out).destination
     arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing, "memory_limit": limit}
-    return console.show_outcome(_run_flow("repair", {**arguments, "runner": runner}, destination), as_json=as_json)
+    return console.show_outcome(run_flow("repair", {**arguments, "runner": runner}, destination), as_json=as_json)
 
 
 def _estimate(job: Any, save: tuple[str, ...], *, as_json: bool) -> int:
@@ -223,7 +227,7 @@ def _compute(job: Any, window_id: str | None) -> dict[str, Any]:
         store.sweep()
 
 
-def _run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[str, Any]:
+def run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[str, Any]:
     """Run a flow in this process, with Prefect's own server unless PREFECT_API_URL names one; returns its outcome."""
     try:
         with console.progress_bar():
@@ -242,5 +246,4 @@ def _run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[st
         outcome = outcome.outcome
     if isinstance(outcome, BaseException):
         raise outcome
-    found: dict[str, Any] = outcome
-    return found
+    return dict(outcome)

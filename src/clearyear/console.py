@@ -81,6 +81,20 @@ def print_outcome(outcome: dict[str, Any]) -> None:
         click.echo(f"{what:<8} {text}")
 
 
+def print_converted(outcome: dict[str, Any]) -> None:
+    """What became of images that were to be converted, for people."""
+    done = outcome["converted"] + outcome["kept"]
+    kept = f", {outcome['kept']:,} of them before" if outcome["kept"] else ""
+    click.echo(f"{outcome['status']}: {done:,} of {outcome['expected']:,} images are converted{kept}")
+    for failure in outcome["failed"][:_SHOWN]:
+        click.echo(
+            f"  failed   {failure['source']}: {failure['cause']}. What to do: {failure['do'] or 'see the cause'}"
+        )
+    if len(outcome["failed"]) > _SHOWN:
+        click.echo(f"  failed   … and {len(outcome['failed']) - _SHOWN:,} more; --json names all")
+    click.echo(f"out      {outcome['out']}")
+
+
 def show_outcome(outcome: dict[str, Any], *, as_json: bool) -> int:
     """Print a run's or report's outcome; returns the exit code it means."""
     allowed = outcome.pop("allowed")
@@ -101,7 +115,8 @@ def left_behind(destination: str) -> str:
         names = {entry.name for entry in open_store(destination).entries("tiles/")}
     except ClearyearError:
         return STOPPED
-    done = sum({plan.record_name(w), plan.tile_name(w)} <= names for w in plan.windows)
+    one = next(iter(plan.files))
+    done = sum({plan.record_name(w), plan.tile_name(w, one)} <= names for w in plan.windows)
     return (
         f"Stopped. {done} of {len(plan.windows)} windows are finished and kept in {plan.destination}; "
         "the same command goes on from there."

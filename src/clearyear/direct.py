@@ -7,7 +7,6 @@ together is fetched in one range, and ranges can be read at once, each by a thre
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from threading import local
 from typing import Any
 
@@ -18,28 +17,14 @@ from numpy.typing import NDArray
 
 from clearyear.errors import ReadError
 from clearyear.grid import Window
-from clearyear.memory import RANGE_BYTES
+from clearyear.ranges import Block, fetch_range, ranges
 from clearyear.stores import LocalFile, RangeFile, shown
 from clearyear.tiff import TiffIndex, Unsupported, read_index
-
-GAP_BYTES = 1 << 16
-"""Blocks no further apart are fetched together: at 10 MB/s the bytes between cost less than a request of 10 ms."""
 
 _thread = local()
 
 Step = Callable[[], None]
 """A part of a read that any thread can do: fetch one range, decode it, put its pixels in place."""
-
-
-@dataclass(frozen=True, order=True)
-class Block:
-    """Where one stored block lies; ordered by that."""
-
-    offset: int
-    size: int
-    plane: int
-    row: int
-    col: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +110,7 @@ class DirectSource:
 
     def _read_range(self, blocks: list[Block], piece: Window, out: NDArray[np.generic]) -> None:
         """Fetch what holds these blocks, and put what of them lies in ``piece`` into its place in ``out``."""
-        start = blocks[0].offset
-        stop = max(block.offset + block.size for block in blocks)
-        try:
-            data = memoryview(self.file.fetch(start, stop - start))
-        except OSError as error:
-            raise ReadError(error.strerror or str(error), uri=self.path) from error
-        for block in blocks:
-            packed = data[block.offset - start : block.offset - start + block.size]
-            if len(packed) < block.size:
-                raise ReadError(
-                    f"block {block.row},{block.col} is cut off: {len(packed)} of {block.size} bytes",
-                    uri=shown(self.path),
-                )
+        for block, packed in fetch_range(self.file, blocks):
             samples = self._unpack(packed, block).view(self.index.dtype)
             bands, top, left = self._place(block, piece, out)
             put_block(samples, self.index.block_width, self.index.predictor == 2, bands, top, left)
@@ -161,20 +134,6 @@ class DirectSource:
             )
         result: NDArray[np.uint8] = unpacked
         return result
-
-
-def ranges(blocks: list[Block]) -> list[list[Block]]:
-    """Blocks that are fetched together, in the order of the file."""
-    blocks = sorted(blocks)
-    found = [[block] for block in blocks[:1]]
-    for before, block in pairwise(blocks):
-        run = found[-1]
-        near = block.offset - (before.offset + before.size) <= GAP_BYTES
-        if near and block.offset + block.size - run[0].offset <= RANGE_BYTES:
-            run.append(block)
-        else:
-            found.append([block])
-    return found
 
 
 def _buffer(size: int) -> NDArray[np.uint8]:

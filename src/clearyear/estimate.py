@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from clearyear.budget import Budget, engine_budget
 from clearyear.completeness import Status, WindowStatus, check_plan
+from clearyear.cost import cloud_run_cost
 from clearyear.grid import Window
 from clearyear.limits import bytes_text
 from clearyear.memory import peak_bytes, pieces
@@ -15,10 +16,7 @@ from clearyear.plan import Plan
 from clearyear.settings import Settings
 from clearyear.stores import open_store
 
-_MB, _GIB = 1_000_000, 1 << 30
-_CLOUD_RUN_VCPU = 2
-_OVERHEAD_GIB = 0.5
-"""Python, GDAL, numba and Prefect in a job beside the stacks."""
+_MB = 1_000_000
 
 Action = Literal["new", "skip", "recompute"]
 _ACTIONS: dict[Status, Action] = {
@@ -72,7 +70,8 @@ class Estimate(BaseModel):
     """Windows at once: no more than there are to compute, and than fit the limit."""
     seconds: float
     """Wall clock on this machine, if the assumptions hold."""
-    cloud_run_usd: float
+    cloud_run_usd: float | None
+    """None where no Cloud Run job is large enough."""
     assumptions: list[str]
     warnings: list[str]
     windows: list[WindowEstimate]
@@ -92,7 +91,7 @@ class Estimate(BaseModel):
                 f"{bytes_text(self.memory.beside_bytes)} beside for Python, Prefect and GDAL",
                 f"limit        {self._limit()}",
                 f"time         about {_duration(self.seconds)} here",
-                f"Cloud Run    about {self.cloud_run_usd:,.4f} USD",
+                f"Cloud Run    {self._cost()}",
                 "assuming     " + "\n             ".join(self.assumptions),
             ]
         lines += [*(f"warning      {w}" for w in self.warnings), ""]
@@ -106,6 +105,9 @@ class Estimate(BaseModel):
     def _at_once(self) -> str:
         windows = f"{self.workers} window{'s' if self.workers > 1 else ''} at once"
         return f"{bytes_text(self.peak_bytes - self.memory.beside_bytes)} for {windows}"
+
+    def _cost(self) -> str:
+        return "no job is large enough" if self.cloud_run_usd is None else f"about {self.cloud_run_usd:,.4f} USD"
 
     def _limit(self) -> str:
         limit = self.memory.limit
@@ -140,10 +142,8 @@ def estimate(
     windows = [_window(plan, w, s, memory) for w, s in chosen]
     todo = [(w, e) for (w, _), e in zip(chosen, windows, strict=True) if e.action != "skip"]
     decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
-    core_seconds = decoded / (settings.decode_mb_per_s * _MB)
-    largest = max((e.peak_bytes for _, e in todo), default=0)
-    job_gib = largest * _CLOUD_RUN_VCPU / _GIB + _OVERHEAD_GIB
-    rate = _CLOUD_RUN_VCPU * settings.vcpu_second_usd + job_gib * settings.gib_second_usd
+    core_seconds = decoded / (settings.decode_mb_per_s * _MB) + (reducing := plan.reduce_seconds([w for w, _ in todo]))
+    cost = cloud_run_cost(plan, core_seconds)
     past, warning = past_run(plan, store, statuses)
     return Estimate(
         destination=store.root,
@@ -161,12 +161,11 @@ def estimate(
         memory=memory,
         workers=memory.workers,
         seconds=round(core_seconds / (memory.workers * memory.threads), 1),
-        cloud_run_usd=round(core_seconds / _CLOUD_RUN_VCPU * rate, 6),
+        cloud_run_usd=cost.usd if cost else None,
         assumptions=[
             f"{settings.decode_mb_per_s:g} MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)",
-            f"Cloud Run jobs of {_CLOUD_RUN_VCPU} vCPU and {job_gib:.1f} GiB at {_price(settings.vcpu_second_usd)} USD "
-            f"a vCPU-second and {_price(settings.gib_second_usd)} USD a GiB-second",
-            "no start-up time, no network charge, no free tier",
+            *([f"{_duration(reducing)} of one core for {plan.product.reducer} itself"] if reducing else []),
+            *(cost.assumptions if cost else ()),
         ],
         warnings=[*_cut_blocks(plan), *filter(None, [warning, _left_out(plan, windows)])],
         windows=windows,
@@ -226,7 +225,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "a second"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _price(usd: float) -> str:
-    return f"{usd:.9f}".rstrip("0").rstrip(".")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear import __version__
 from clearyear.completeness import Status, WindowStatus
+from clearyear.cost import Cost, cloud_run_cost
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.stores import Store
@@ -56,6 +57,8 @@ class Figures(BaseModel):
     """Sum over windows; with several workers more than the wall clock."""
     bytes_read: int
     """About how many stored bytes were read for the windows that are there."""
+    cost: Cost | None
+    """Of ``window_seconds``, as if Cloud Run jobs had taken them; None where no job is large enough."""
 
 
 class Report(BaseModel):
@@ -65,6 +68,7 @@ class Report(BaseModel):
 
     status: Literal["complete", "incomplete", "failed"]
     mosaic: str | None
+    """The composite; with a file for each band the first of them, and all in ``layers``."""
     expected: int
     ok: int
     missing: list[str]
@@ -77,13 +81,15 @@ class Report(BaseModel):
     stac_item: str | None
     preview: str | None
     layers: dict[str, str]
-    """Published layers besides the composite."""
+    """Published files besides the composite."""
     causes: dict[str, str]
     """Window id → why it is not done."""
     problem: str = ""
     """Why no mosaic is published, in a sentence; empty when one is."""
     product: str
     period: str
+    granule: str
+    """The tile that all scenes are named after, such as ``T31TCJ``; empty where they tell none."""
     destination: str
     allowed: bool
     """Whether an incomplete result is good enough for the user (min_completeness, allow_missing)."""
@@ -148,7 +154,7 @@ def make_report(
     layers = {k: store.uri(f.name) for k, f in mosaic.layers.items()} if mosaic else {}
     return Report(
         status="complete" if complete else "incomplete",
-        mosaic=layers.pop("composite", None),
+        mosaic=layers.pop("composite", None) or layers.get(next(iter(plan.files))),
         expected=len(plan.windows),
         ok=len(ids[Status.OK]),
         missing=ids[Status.MISSING],
@@ -164,17 +170,14 @@ def make_report(
         problem=problem,
         product=plan.product.name,
         period=plan.period.label,
+        granule=plan.granule,
         destination=store.root,
         allowed=is_allowed(plan, statuses),
         scenes=len(plan.scenes),
         failed_scenes=_failed_scenes(statuses),
         not_done=not_done,
         valid_share=_valid_share(plan, statuses),
-        figures=Figures(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            window_seconds=round(sum(s.result.seconds for s in statuses if s.result), 3),
-            bytes_read=sum(s.result.bytes_read for s in statuses if s.result),
-        ),
+        figures=_figures(plan, statuses),
     )
 
 
@@ -182,6 +185,16 @@ def is_allowed(plan: Plan, statuses: Sequence[WindowStatus]) -> bool:
     """Whether enough windows are done for a mosaic to be published; never without a single one."""
     done = sum(status.is_done for status in statuses)
     return done > 0 and done >= plan.min_completeness * len(statuses)
+
+
+def _figures(plan: Plan, statuses: Sequence[WindowStatus]) -> Figures:
+    seconds = sum(s.result.seconds for s in statuses if s.result)
+    return Figures(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        window_seconds=round(seconds, 3),
+        bytes_read=sum(s.result.bytes_read for s in statuses if s.result),
+        cost=cloud_run_cost(plan, seconds),
+    )
 
 
 def _failed_scenes(statuses: Sequence[WindowStatus]) -> list[FailedScene]:

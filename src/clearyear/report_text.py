@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from clearyear.cost import Cost
+from clearyear.limits import bytes_text
 from clearyear.report import Report
 
 _SHOWN = 100
@@ -18,24 +20,27 @@ def missing_csv(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "status", "cause", "left", "bottom", "right", "top", "repair"])
     for w in report.not_done:
-        writer.writerow([w.id, w.status.value, _cell(w.cause), *w.bounds, _cell(report.repair_command)])
+        writer.writerow([w.id, w.status.value, csv_cell(w.cause), *w.bounds, csv_cell(report.repair_command)])
     return out.getvalue()
 
 
 def markdown(report: Report) -> str:
     """The report for people; its pictures come last."""
-    lines = [f"# {report.product}, {report.period}: {report.status}", "", f"{_md(report.sentence())}.", ""]
+    name = ", ".join(part for part in (report.product, report.period, report.granule) if part)
+    lines = [f"# {name}: {report.status}", "", f"{md_cell(report.sentence())}.", ""]
     if report.status != "complete":
         lines += [_published(report), "", f"To compute what is not there: `{report.repair_command}`", ""]
-    lines += [*_table(["figure", "value"], list(_figures(report).items())), ""]
+    lines += [*table(["figure", "value"], list(_figures(report).items())), ""]
+    if report.figures.cost:
+        lines += [f"The cost is an estimate: {'; '.join(report.figures.cost.assumptions)}.", ""]
     if report.not_done:
         lines += [f"## Windows that are not done: {len(report.not_done)}", ""]
         rows = [(w.id, w.status, w.cause) for w in report.not_done]
-        lines += [*_table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
+        lines += [*table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
     if report.failed_scenes:
         lines += [f"## Scenes that failed to read: {len(report.failed_scenes)}", ""]
         scenes = [(s.scene, s.windows, s.cause) for s in report.failed_scenes]
-        lines += [*_table(["scene", "in windows", "cause"], scenes, rest="in report.json"), ""]
+        lines += [*table(["scene", "in windows", "cause"], scenes, rest="in report.json"), ""]
     lines += ["![tile map](tile_map.png)", ""]
     if report.preview:
         lines += [f"![the composite]({report.preview.rpartition('/')[2]})", ""]
@@ -46,7 +51,7 @@ def _published(report: Report) -> str:
     if report.mosaic:
         return f"A mosaic is published: `{report.mosaic}`."
     why = report.problem or "no mosaic is published"
-    return f"{_md(why[0].upper() + why[1:])}."
+    return f"{md_cell(why[0].upper() + why[1:])}."
 
 
 def _figures(report: Report) -> dict[str, Any]:
@@ -59,21 +64,36 @@ def _figures(report: Report) -> dict[str, Any]:
         "pixels with a valid sample": f"{report.valid_share:.2%} of the windows that are done",
         "mosaic": f"`{report.mosaic}`" if report.mosaic else "not published",
         "window seconds, summed": f"{report.figures.window_seconds:,.1f}",
-        "bytes read, about": f"{report.figures.bytes_read:,}",
+        "window seconds at Cloud Run's prices": _cost(report.figures.cost),
+        "bytes read, about": bytes_text(report.figures.bytes_read),
         "made": f"{report.figures.created} by clearyear {report.figures.clearyear}",
     }
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
+def _cost(cost: Cost | None) -> str:
+    if cost is None:
+        return "no Cloud Run job is large enough for a window"
+    spent = f"{cost.vcpu_seconds:,.1f} vCPU-seconds, {cost.gib_seconds:,.1f} GiB-seconds"
+    return f"about {cost.usd:,.4f} USD ({spent})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
+    """A Markdown table's lines; beyond 100 rows it says how many more there are, and ``rest`` where.
+
+    Args:
+        head: the columns' names.
+        rows: one value a column.
+        rest: where all rows are.
+    """
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(map(_md, row))} |" for row in rows[:_SHOWN]]
+    lines += [f"| {' | '.join(map(md_cell, row))} |" for row in rows[:_SHOWN]]
     return lines if len(rows) <= _SHOWN else [*lines, "", f"… and {len(rows) - _SHOWN:,} more {rest}."]
 
 
 _FORMULA = re.compile(r'(^|[;,"]) *(?=[=+@＝＋－＠-])')
 
 
-def _cell(text: str) -> str:
+def csv_cell(text: str) -> str:
     """A CSV cell of one line that a spreadsheet does not take for a formula.
 
     Not at its start, and not after what some spreadsheets take for the end of a cell: a semicolon, where a comma is the
@@ -82,6 +102,6 @@ def _cell(text: str) -> str:
     return _FORMULA.sub(r"\g<0>'", re.sub(r"\s+", " ", text))
 
 
-def _md(value: object) -> str:
+def md_cell(value: object) -> str:
     """Text in a Markdown table: neither its columns nor its rows break, and no name becomes HTML."""
     return " ".join(str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())

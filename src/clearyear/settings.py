@@ -66,15 +66,25 @@ class Settings(BaseSettings):
         gt=0,
         description="A running shard that finished no window for so long is hung: one window's time-out, four times.",
     )
+    ticket_renew_seconds: float = Field(default=60.0, gt=0, description="How often a watcher says that it is there.")
+    ticket_stale_seconds: float = Field(
+        default=900.0, gt=0, description="A list whose watcher was silent for so long is another's to take."
+    )
     requests: int = Field(
         default=24, ge=1, le=256, description="Requests for scenes' bytes in flight at once, over all windows."
     )
     retries: int = Field(default=6, ge=0, description="How often a request that may yet succeed is tried again.")
     retry_seconds: float = Field(default=0.2, gt=0, description="About how long the first wait before that is.")
     silence_seconds: float = Field(default=30.0, gt=0, description="After how long without a byte it is given up.")
+    request_seconds: float = Field(
+        default=300.0, gt=0, description="After how long in all it is given up, however slowly bytes still come."
+    )
     cache: str = Field(
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
+    )
+    sign_hook: str = Field(
+        default="", description="package.module:function that signs addresses, for jobs with stac.sign: hook."
     )
     dask_address: str = Field(
         default="", description="Address of a Dask scheduler for the runner dask, such as tcp://10.0.0.5:8786."
@@ -85,6 +95,10 @@ class Settings(BaseSettings):
     )
     gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
+    plugins: str = Field(
+        default="",
+        description="Modules, comma-separated, whose reducers a job may name; each with all below it. Empty: none.",
+    )
     decode_mb_per_s: float = Field(
         default=250.0,
         gt=0,

@@ -31,7 +31,7 @@ class JobSize(BaseModel):
     workers: int
 
     def job_variables(self) -> dict[str, str]:
-        """As the work pool `cloud-run` takes it."""
+        """As the work pool takes it, on Cloud Run and on Kubernetes."""
         return {
             "cpu": str(self.cpu),
             "memory": f"{self.memory_gib}Gi",
@@ -39,25 +39,28 @@ class JobSize(BaseModel):
         }
 
 
-def job_size(plan: Plan, *, workers: int = 2, joins: bool = True) -> JobSize:
+def job_size(plan: Plan, *, workers: int = 2, joins: bool = True, memory_limit: int | None = None) -> JobSize:
     """The smallest Cloud Run job that carries out ``plan``.
 
     Args:
         plan: what is to be done.
         workers: windows at once, a vCPU for each; fewer where even the largest job has no memory for so many.
         joins: whether the job makes the mosaic as well, or windows only.
+        memory_limit: bytes that the windows keep to, by smaller pieces, where the user has set a limit.
 
     Raises:
         InputError: one window at a time, or the mosaic, is too much for the largest job.
     """
     largest = max(peak_bytes(plan, window) for window in plan.windows)
     scratch = scratch_bytes(plan) if joins else 0
+    limit = math.inf if memory_limit is None else memory_limit / _GIB
     most = max(MOST_GIB.values())
     for at_once in range(min(workers, len(plan.windows), max(MOST_GIB)), 0, -1):
         # Windows come first and leave no file behind; then the mosaic.
-        gib = math.ceil(max(at_once * largest, scratch) / _GIB + BESIDE_GIB)
+        windows = min(at_once * largest / _GIB + BESIDE_GIB, limit)
+        gib = math.ceil(max(windows, scratch / _GIB + BESIDE_GIB))
         if gib <= most:
-            cpu = next(n for n, limit in MOST_GIB.items() if n >= at_once and limit >= gib)
+            cpu = next(n for n, room in MOST_GIB.items() if n >= at_once and room >= gib)
             return JobSize(cpu=cpu, memory_gib=max(gib, _least_gib(cpu)), workers=at_once)
     raise InputError(
         f"One window takes {largest / _GIB:.1f} GiB and the mosaic's scratch files {scratch / _GIB:.1f} GiB",
@@ -69,11 +72,11 @@ def job_size(plan: Plan, *, workers: int = 2, joins: bool = True) -> JobSize:
 def scratch_bytes(plan: Plan) -> int:
     """Bytes that the mosaic's scratch files may take at most; on Cloud Run a file is memory.
 
-    One layer lies uncompressed beside the COGs of all layers, each with overviews. What cannot be compressed at all
+    One file's image lies uncompressed beside the COGs of all, each with overviews. What cannot be compressed at all
     takes no more than it does raw.
     """
     pixels = plan.grid.width * plan.grid.height
-    kinds = [plan.kind(layer) for layer in plan.product.layers]
+    kinds = [plan.kind(file) for file in plan.published]
     layers = [pixels * kind.n_bands * np.dtype(kind.dtype).itemsize for kind in kinds]
     return math.ceil(max(layers) + sum(layers) * _WITH_OVERVIEWS + max(layers) * (_WITH_OVERVIEWS - 1))
 

@@ -11,13 +11,14 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.io import DatasetReader
 
 from clearyear.cog import rasterio_window
 from clearyear.errors import ReadError
-from clearyear.gdal import borrow_raster
+from clearyear.gdal import JPEG2000, borrow_raster
 from clearyear.grid import Window
 from clearyear.settings import current_settings
-from clearyear.stores import is_remote, shown, split_uri
+from clearyear.stores import LocalFile, RangeFile, is_remote, shown, split_uri
 from clearyear.stores.remote import RemoteFile
 from clearyear.tiff import Unsupported
 from clearyear.verify import check_blocks
@@ -71,15 +72,35 @@ class GdalSource:
         """Fill ``out`` (B, H, W) with ``piece``."""
         try:
             with borrow_raster(self.uri, self.version) as dataset:
-                dataset.read(window=_box(piece), out=out)
-                if not is_remote(self.uri):
-                    check_blocks(dataset, split_uri(self.uri)[2], piece)
+                if dataset.driver == JPEG2000:
+                    _read_block_by_block(dataset, piece, out)
+                else:
+                    dataset.read(window=_box(piece), out=out)
+                checked = check_blocks(dataset, _file(self.uri, self.version), piece)
         except ReadError as error:
             if error.transient:
                 _check_remote(self.uri, self.version)
             raise
         # GDAL cannot be told which version to read. What lies there after the read has lain there during it.
-        _check_remote(self.uri, self.version)
+        if not checked:
+            _check_remote(self.uri, self.version)
+
+
+def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic]) -> None:
+    """Of several JPEG 2000 blocks GDAL decodes each in a thread of its own, and does not say when one fails."""
+    height, width = dataset.block_shapes[0]
+    bottom, right = piece.row_off + piece.height, piece.col_off + piece.width
+    for row in range(piece.row_off // height * height, bottom, height):
+        for col in range(piece.col_off // width * width, right, width):
+            top, left = max(row, piece.row_off), max(col, piece.col_off)
+            part = Window(
+                col_off=left,
+                row_off=top,
+                width=min(col + width, right) - left,
+                height=min(row + height, bottom) - top,
+            )
+            y, x = top - piece.row_off, left - piece.col_off
+            dataset.read(window=_box(part), out=out[:, y : y + part.height, x : x + part.width])
 
 
 def source_of(uri: str, version: str) -> Source:
@@ -108,6 +129,10 @@ def _source_of(uri: str, version: str) -> Source:
         except OSError as error:
             raise ReadError(error.strerror or str(error), uri=uri) from error
     return GdalSource(uri, version)
+
+
+def _file(uri: str, version: str) -> RangeFile:
+    return RemoteFile.of(uri, version) if is_remote(uri) else LocalFile(split_uri(uri)[2])
 
 
 def _check_remote(uri: str, version: str) -> None:

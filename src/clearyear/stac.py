@@ -12,6 +12,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from clearyear import __version__
+from clearyear.display import VISUAL
+from clearyear.layers import layer_of
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
@@ -19,11 +21,12 @@ from clearyear.redact import redact
 CATALOG, COLLECTION = "catalog.json", "collection.json"
 """``<out>/catalog.json`` and ``<out>/<product>/collection.json``: what leads to the items; see clearyear.catalog."""
 
-_EXTENSIONS = [
+EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 ]
+_RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 
 
 def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: Mapping[str, str]) -> str:
@@ -45,12 +48,12 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     item = pystac.Item(
         id=plan.stem,
         geometry=geometry,
-        bbox=_bbox(geometry) if geometry else None,
+        bbox=bbox_of(geometry) if geometry else None,
         datetime=None,
         start_datetime=start,
         end_datetime=end,
         properties=_properties(plan, facts),
-        stac_extensions=list(_EXTENSIONS),
+        stac_extensions=[*EXTENSIONS, *([_RASTER] if _is_scaled(plan) else [])],
     )
     item.collection_id = plan.product.name
     for relation, href in {"root": CATALOG, "parent": COLLECTION, "collection": COLLECTION}.items():
@@ -59,8 +62,9 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
         item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
+    first = plan.product.assets[0]  # of several files one stands for the scene
     for scene in plan.scenes:
-        href = scene.identity["data"] if "://" in scene.uri else Path(scene.uri).as_uri()
+        href = scene.identity[first] if "://" in scene.assets[first] else Path(scene.assets[first]).as_uri()
         item.add_link(pystac.Link("derived_from", redact(href), media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 
@@ -118,6 +122,10 @@ def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_scaled(plan: Plan) -> bool:
+    return plan.product.scale is not None or plan.product.offset is not None
+
+
 def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> pystac.Asset:
     kind = plan.kind(layer)
     names = kind.band_names or ((layer,) if kind.n_bands == 1 and layer != "composite" else ())
@@ -129,12 +137,16 @@ def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> p
     }
     if kind.nodata is not None:
         fields["nodata"] = "nan" if kind.nodata != kind.nodata else kind.nodata
-    visual = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
+    about = layer_of(plan, layer)
+    if about.scale is not None or about.offset is not None:
+        fields |= {"raster:scale": 1.0 if about.scale is None else about.scale, "raster:offset": about.offset or 0.0}
+    picture = layer == VISUAL and plan.product.display is not None
+    colours = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
     return pystac.Asset(
         href=f"./{name}",
         title=kind.title,
         media_type=pystac.MediaType.COG,
-        roles=["data", "visual"] if visual else ["data"],
+        roles=["visual"] if picture else ["data", "visual"] if colours else ["data"],
         extra_fields=fields,
     )
 
@@ -145,7 +157,7 @@ def _extra_asset(key: str, name: str) -> pystac.Asset:
     return pystac.Asset(href=f"./{name}", title=key.replace("_", " "), media_type=media_type, roles=[role])
 
 
-def _bbox(geometry: Mapping[str, Any]) -> list[float]:
+def bbox_of(geometry: Mapping[str, Any]) -> list[float]:
     """West, south, east, north; across 180° west is the greater one, as GeoJSON wants it."""
     whole = geometry["type"] == "Polygon"
     rings = [geometry["coordinates"][0]] if whole else [part[0] for part in geometry["coordinates"]]

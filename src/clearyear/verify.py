@@ -5,7 +5,7 @@ there, and gives damaged blocks out as sound: of 324 blocks with 64 bytes zeroed
 Source of the format: RFC 1950.
 """
 
-import os
+from collections.abc import Iterator
 from threading import local
 from typing import Any
 
@@ -17,50 +17,56 @@ from rasterio.io import DatasetReader
 
 from clearyear.errors import ReadError
 from clearyear.grid import Window
+from clearyear.ranges import Block, fetch_blocks
+from clearyear.stores import RangeFile, shown
 
 _thread = local()
 
 
-def check_blocks(dataset: DatasetReader, path: str, piece: Window) -> None:
+def check_blocks(dataset: DatasetReader, file: RangeFile, piece: Window) -> bool:
     """Unpack every DEFLATE block that ``piece`` touches, to its very end; other compressions have no checksum.
 
     Args:
         dataset: the scene, open.
-        path: the same file, on this machine.
+        file: the same file, in the version it must have.
         piece: what was read of it.
 
+    Returns:
+        Whether anything was fetched: then the file still had that version.
+
     Raises:
-        ReadError: a block is cut off or damaged.
+        ReadError: a block is cut off or damaged, or cannot be had again.
     """
     if dataset.compression != Compression.deflate:
-        return
-    height, width = dataset.block_shapes[0]
-    planes = range(1, dataset.count + 1) if dataset.interleaving == Interleaving.band else (1,)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        for row in range(piece.row_off // height, (piece.row_off + piece.height - 1) // height + 1):
-            for col in range(piece.col_off // width, (piece.col_off + piece.width - 1) // width + 1):
-                for band in planes:
-                    _check_block(dataset, descriptor, (row, col, band))
-    except OSError as error:
-        raise ReadError(error.strerror or str(error), uri=path) from error
-    finally:
-        os.close(descriptor)
-
-
-def _check_block(dataset: DatasetReader, descriptor: int, place: tuple[int, int, int]) -> None:
-    row, col, band = place
-    offset, size = (dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE"))
-    if offset is None or size is None:
-        return  # never written
-    data = os.pread(descriptor, int(size), int(offset))
+        return False
     height, width = dataset.block_shapes[0]
     samples = 1 if dataset.interleaving == Interleaving.band else dataset.count
     buffer: Any = _buffer(height * width * samples * np.dtype(dataset.dtypes[0]).itemsize)
-    try:
-        imagecodecs.deflate_decode(data, out=buffer)  # a small block may claim gigabytes: it gets what its header says
-    except imagecodecs.DeflateError as error:
-        raise ReadError(f"block {row},{col} does not decode to what its header says ({error})") from error
+    blocks = list(_blocks(dataset, piece))
+    data: Any
+    for block, data in fetch_blocks(file, blocks):
+        try:
+            imagecodecs.deflate_decode(data, out=buffer)  # a small block may claim gigabytes: it gets what is due
+        except imagecodecs.DeflateError as error:
+            raise ReadError(
+                f"block {block.row},{block.col} does not decode to what its header says ({error})", uri=shown(file.uri)
+            ) from error
+    return bool(blocks)
+
+
+def _blocks(dataset: DatasetReader, piece: Window) -> Iterator[Block]:
+    """The blocks that ``piece`` touches, without those that were never written."""
+    height, width = dataset.block_shapes[0]
+    planes = dataset.count if dataset.interleaving == Interleaving.band else 1
+    for row in range(piece.row_off // height, (piece.row_off + piece.height - 1) // height + 1):
+        for col in range(piece.col_off // width, (piece.col_off + piece.width - 1) // width + 1):
+            for plane in range(planes):
+                offset, size = (
+                    dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=plane + 1)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if offset is not None and size is not None:
+                    yield Block(int(offset), int(size), plane, row, col)
 
 
 def _buffer(size: int) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,6 +75,8 @@ class Reply:
     body: bytes = b""
     content_type: str = "application/json; charset=UTF-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    drip: float = 0
+    """Seconds from one byte of the body to the next; 0 sends it at once."""
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Fault:
     times: int
     truncate: int | None
     delay: float
+    drip: float
 
 
 @dataclass(frozen=True)
@@ -431,7 +434,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[:truncate])
+            body = reply.body[:truncate]
+            for byte in body if reply.drip else ():
+                self.wfile.write(bytes([byte]))
+                time.sleep(reply.drip)
+            self.wfile.write(b"" if reply.drip else body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
@@ -513,16 +520,17 @@ class GcsServer:
         times: int = 1,
         truncate: int | None = None,
         delay: float = 0,
+        drip: float = 0,
     ) -> None:
         """Spoil the next `times` requests in whose "METHOD /path" (percent-decoded) the regex is found.
 
         Such a request waits for `delay` seconds, then fails with `status` and has no effect; with a status of
         None it is only late. With `truncate` the status does not count: the request takes effect, but its
         answer breaks off after so many bytes of body, or with 0 never begins: a write is done, its writer
-        is not told.
+        is not told. With `drip` the answer is right, but comes byte by byte, so many seconds apart.
         """
         with self._lock:
-            self._faults.append(Fault(match, status, times, truncate, delay))
+            self._faults.append(Fault(match, status, times, truncate, delay, drip))
 
     def mend(self) -> None:
         """Forget all misbehaviour that is still planned."""
@@ -542,6 +550,7 @@ class GcsServer:
         if self._closed.is_set():
             # Connections outlive the listening socket, but a closed server must not go on answering them.
             raise ConnectionAbortedError
-        if fault and fault.truncate is None and fault.status is not None:
+        if fault and fault.truncate is None and fault.status is not None and not fault.drip:
             return error_reply(request, HttpError(fault.status, "backendError", "injected")), None
-        return self._api.answer(request), fault.truncate if fault else None
+        reply = self._api.answer(request)
+        return (replace(reply, drip=fault.drip), fault.truncate) if fault else (reply, None)

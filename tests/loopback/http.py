@@ -58,6 +58,7 @@ class Fault:
     delay: float
     whole: bool
     longer: int
+    drip: float
 
 
 @dataclass
@@ -67,6 +68,8 @@ class Reply:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    drip: float = 0
+    """Seconds from one byte of the body to the next; 0 sends it at once."""
 
 
 class HttpServer:
@@ -87,6 +90,8 @@ class HttpServer:
         """Whether answers carry a Last-Modified."""
         self.files: dict[str, bytes] = {}
         """Path with its leading slash → content."""
+        self.headers: dict[str, dict[str, str]] = {}
+        """Path → further headers of its answers."""
         self.requests: list[Request] = []
         self.bytes_sent = 0
         self.most_at_once = 0
@@ -130,15 +135,16 @@ class HttpServer:
         delay: float = 0,
         whole: bool = False,
         longer: int = 0,
+        drip: float = 0,
     ) -> None:
         """Spoil the next `times` requests in whose "METHOD /target bytes=0-9" the regex is found.
 
         Such a request waits for `delay` seconds, then fails with `status`. With `truncate` its answer breaks off after
         so many bytes of body, or with 0 never begins. With `whole` the range is ignored and all is sent with 200. With
-        `longer` the body has so many bytes more than the range. With a status of None and none of these it is only
-        late.
+        `longer` the body has so many bytes more than the range. With `drip` it comes byte by byte, so many seconds
+        apart. With a status of None and none of these it is only late.
         """
-        self._faults.append(Fault(match, status, times, truncate, delay, whole, longer))
+        self._faults.append(Fault(match, status, times, truncate, delay, whole, longer, drip))
 
     def calm(self) -> None:
         """Forget all planned faults."""
@@ -177,11 +183,13 @@ class HttpServer:
                 fault.times -= 1
             if wait := self.latency + (fault.delay if fault else 0):
                 await asyncio.sleep(wait)
-            if fault and fault.truncate is None and fault.status is not None and not (fault.whole or fault.longer):
-                reply = Reply(fault.status, body=b"injected")
+            answered = fault is None or fault.status is None or fault.whole or fault.longer or fault.drip
+            if fault and fault.truncate is None and not answered:
+                reply = Reply(fault.status or 0, body=b"injected")
             else:
                 reply = self._reply(request, whole=bool(fault and fault.whole))
                 reply.body += bytes(fault.longer if fault else 0)
+                reply.drip = fault.drip if fault else 0
             return await self._send(writer, request, reply, fault.truncate if fault else None)
         finally:
             self._at_once -= 1
@@ -196,7 +204,11 @@ class HttpServer:
         if request.method == "GET":
             body = reply.body[:truncate]
             self.bytes_sent += len(body)
-            writer.write(body)
+            for byte in range(len(body) if reply.drip else 0):
+                writer.write(body[byte : byte + 1])
+                await writer.drain()
+                await asyncio.sleep(reply.drip)
+            writer.write(b"" if reply.drip else body)
         await writer.drain()
         return truncate is None
 
@@ -204,7 +216,7 @@ class HttpServer:
         content = self._content(request.path)
         if request.method not in ("GET", "HEAD") or content is None:
             return Reply(404)
-        headers = {"Accept-Ranges": "bytes", "Content-Type": "image/tiff"}
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "image/tiff", **self.headers.get(request.path, {})}
         if self.dates:
             headers["Last-Modified"] = _MODIFIED
         if self.etags:

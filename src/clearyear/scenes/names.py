@@ -1,12 +1,19 @@
-"""Dates in file names: found without help, or by a pattern of glob and strftime signs."""
+"""Dates and granules in file names: found without help, or by a pattern of glob and strftime signs."""
 
 import fnmatch
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from clearyear.errors import InputError
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?:T(\d{2}):?(\d{2}):?(\d{2}))?(?!\d)")
+_GRANULES = (
+    # A tile of the MGRS grid, as Sentinel-2 names it: zone, latitude band, 100 km square (no I, no O).
+    re.compile(r"(?<![A-Z0-9])T(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V](?![A-Z0-9])", re.IGNORECASE),
+    # Path and row of WRS-2, after a Landsat product's sensor and level.
+    re.compile(r"(?<=L[COTEM]\d\d_L\d[A-Z]{2}_)\d{6}(?=_)"),
+)
 _CODE = re.compile(r"(%[A-Za-z])")
 _CODES = {
     "%Y": r"(?P<Y>\d{4})",
@@ -51,26 +58,44 @@ class NamePattern:
 
     def datetime_of(self, name: str) -> datetime | None:
         """When the scene called ``name`` was taken (UTC), or None where the name does not tell."""
-        return self._from_codes(name) if self._dated else _first_date(name)
+        return self._from_codes(name) if self._dated else first_date(name)
 
     def _from_codes(self, name: str) -> datetime | None:
         match = self._regex.fullmatch(name)
-        parts = match.groupdict() if match else {}
-        if "Y" not in parts:
-            return None
-        text, form = parts["Y"], "%Y"
-        for code in "mdjHMS":
-            if code in parts:
-                text, form = f"{text} {parts[code]}", f"{form} %{code}"
-        try:
-            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        # strptime takes day 366 of any year, and of most that is the next year's first.
-        return moment if moment.year == int(parts["Y"]) else None
+        return moment_of(match.groupdict()) if match else None
 
 
-def _first_date(name: str) -> datetime | None:
+def granule_of(names: Iterable[str]) -> str:
+    """The tile that all these scenes are named after, such as ``T31TCJ``; empty where they tell none, or several."""
+    found = {_granule(name) for name in names}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _granule(name: str) -> str:
+    for form in _GRANULES:
+        if match := form.search(name):
+            return match[0].upper()
+    return ""
+
+
+def moment_of(parts: Mapping[str, str]) -> datetime | None:
+    """The moment (UTC) that the codes' texts, ``Y m d j H M S``, tell; None where there is no year or no such day."""
+    if "Y" not in parts:
+        return None
+    text, form = parts["Y"], "%Y"
+    for code in "mdjHMS":
+        if code in parts:
+            text, form = f"{text} {parts[code]}", f"{form} %{code}"
+    try:
+        moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    # strptime takes day 366 of any year, and of most that is the next year's first.
+    return moment if moment.year == int(parts["Y"]) else None
+
+
+def first_date(name: str) -> datetime | None:
+    """The first date in a name, with its time of day where that follows (UTC); None where there is none."""
     for match in _DATE.finditer(name):
         try:
             return datetime(*(int(part or 0) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
@@ -80,6 +105,21 @@ def _first_date(name: str) -> datetime | None:
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(regex_of(pattern))
+
+
+def text_before_date(name: str) -> str:
+    """A name up to its first date; all of it where there is none."""
+    match = next((m for m in _DATE.finditer(name) if first_date(m[0])), None)
+    return name[: match.start()] if match else name
+
+
+def regex_of(pattern: str) -> str:
+    """The regular expression of a glob over one name in which codes may say where the date stands.
+
+    Raises:
+        re.error: a code is unknown.
+    """
     parts = _CODE.split(pattern)
     for part in parts[1::2]:
         if part not in _CODES:
@@ -89,4 +129,4 @@ def _compile(pattern: str) -> re.Pattern[str]:
     # A star takes as little as it can: of several dates the first is meant, Landsat's second is the processing's.
     globs = [re.sub(r"\.\*(?!\?)", ".*?", glob) for glob in globs]
     codes = [_CODES[part] for part in parts[1::2]] + [""]
-    return re.compile("".join(g + c for g, c in zip(globs, codes, strict=True)))
+    return "".join(g + c for g, c in zip(globs, codes, strict=True))

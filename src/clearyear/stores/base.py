@@ -21,6 +21,8 @@ class Entry:
     """Bytes."""
     version: str
     """Changes when the content does: a GCS generation, an ETag, or mtime and size of a local file."""
+    checksum: str = ""
+    """``md5:<hex>`` where the store tells it unasked."""
 
 
 def inside(name: str) -> str:
@@ -59,8 +61,17 @@ class Store(Protocol):
     def write_file(self, name: str, source: Path) -> None:
         """Put the local file ``source`` under ``name`` atomically; ``source`` is gone afterwards."""
 
-    def remove(self, name: str) -> None:
-        """Delete ``name``; no error when it is not there."""
+    def swap(self, name: str, data: bytes, expected: str | None) -> str | None:
+        """Put ``data`` under ``name`` if what lies there has the version ``expected``, None being: nothing does.
+
+        Of several who ask at once for the same, one is served. Meant for small files.
+
+        Returns:
+            The version of what was put; None where another version lies there, or none.
+        """
+
+    def remove(self, name: str, version: str | None = None) -> None:
+        """Delete ``name``, or only that version of it; no error when it is not there."""
 
     def uri(self, name: str) -> str:
         """The address of ``name``."""

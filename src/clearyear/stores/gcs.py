@@ -53,11 +53,32 @@ class GcsStore:
             self._upload(name, file, source.stat().st_size)
         source.unlink()
 
-    def remove(self, name: str) -> None:
+    def swap(self, name: str, data: bytes, expected: str | None) -> str | None:
         """See Store."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        with self._errors("write", name):
+            blob = self._blob(name)
+            try:
+                blob.upload_from_string(data, checksum="crc32c", if_generation_match=int(expected or 0))
+            except PreconditionFailed:
+                # The client tries again by itself: our first attempt may have gone through, its answer lost.
+                there = _gcs_client().bucket(self.bucket).get_blob(self.prefix + inside(name))
+                return str(there.generation) if there and there.crc32c == _crc32c(io.BytesIO(data)) else None
+            return str(blob.generation)
+
+    def remove(self, name: str, version: str | None = None) -> None:
+        """See Store."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
         with self._errors("remove", name):
-            if generation := self._generation(name):
-                self._blob(name).delete(if_generation_match=generation)
+            generation = int(version) if version else self._generation(name)
+            try:
+                if generation:
+                    self._blob(name).delete(if_generation_match=generation)
+            except (NotFound, PreconditionFailed):
+                if version is None:
+                    raise
 
     def uri(self, name: str) -> str:
         """See Store."""
@@ -98,6 +119,7 @@ class GcsStore:
             uri=f"gs://{self.bucket}/{blob.name}",
             size=int(blob.size or 0),
             version=str(blob.generation),
+            checksum=f"md5:{base64.b64decode(blob.md5_hash).hex()}" if blob.md5_hash else "",
         )
 
     @contextmanager
@@ -152,8 +174,13 @@ def _gcs_client() -> "Client":
             "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
             "project": "anonymous",
         }
+    from clearyear.stores.deadline import Adapter
+
     try:
-        return storage.Client(**account)
+        client = storage.Client(**account)
+        client._http.mount("https://", Adapter())  # noqa: SLF001  Google's own documents have sessions tuned so
+        client._http.mount("http://", Adapter())  # noqa: SLF001
+        return client
     except DefaultCredentialsError as error:
         raise InputError(
             "No Google credentials were found for a gs:// address",

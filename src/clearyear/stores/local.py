@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clearyear.errors import ClearyearError, InputError, StoreError
 from clearyear.stores.base import Entry, inside
+from clearyear.stores.exclusive import put_if, remove_if, version_of_file
 
 _TRANSIENT_ERRNO = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENETUNREACH}
 _SCRATCH = ".clearyear-tmp"
@@ -37,13 +38,9 @@ class LocalFile:
 def local_version(path: str) -> str | None:
     """The version an Entry of that file would have, or None where there is none: asked for each scene and piece."""
     try:
-        return _version(os.stat(path))  # noqa: PTH116  no Path object for each of thousands
+        return version_of_file(os.stat(path))  # noqa: PTH116  no Path object for each of thousands
     except OSError:
         return None
-
-
-def _version(info: os.stat_result) -> str:
-    return f"{info.st_mtime_ns}-{info.st_size}"
 
 
 class LocalStore:
@@ -86,16 +83,14 @@ class LocalStore:
 
     def write(self, name: str, data: bytes) -> None:
         """See Store."""
-        with self._errors("write", name):
-            temporary = self._temporary()
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._publish(temporary, name)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with self._errors("write", name), self._holding(data) as temporary:
+            os.replace(temporary, self._target(name))
+
+    def swap(self, name: str, data: bytes, expected: str | None) -> str | None:
+        """See Store."""
+        with self._errors("write", name), self._holding(data) as temporary:
+            version = version_of_file(temporary.stat())
+            return version if put_if(temporary, self._target(name), expected) else None
 
     def write_file(self, name: str, source: Path) -> None:
         """See Store."""
@@ -107,12 +102,16 @@ class LocalStore:
                 source = copy
             with source.open("rb") as file:
                 os.fsync(file.fileno())
-            self._publish(source, name)
+            os.replace(source, self._target(name))
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, version: str | None = None) -> None:
         """See Store."""
+        path = self.folder / inside(name)
         with self._errors("remove", name):
-            (self.folder / inside(name)).unlink(missing_ok=True)
+            if version is None:
+                path.unlink(missing_ok=True)
+            else:
+                remove_if(path, version)
 
     def uri(self, name: str) -> str:
         """See Store."""
@@ -156,10 +155,23 @@ class LocalStore:
     def _scratch_folder(self) -> Path:
         return self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}" / self._own
 
-    def _publish(self, temporary: Path, name: str) -> None:
+    @contextmanager
+    def _holding(self, data: bytes) -> Iterator[Path]:
+        """A temporary file on the store's disk with this content, safe against a power cut."""
+        temporary = self._temporary()
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _target(self, name: str) -> Path:
         target = self.folder / inside(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, target)
+        return target
 
     @staticmethod
     def _entry(name: str, path: str) -> Entry | None:
@@ -171,7 +183,7 @@ class LocalStore:
             raise _os_error("read", path, error) from error
         if not stat.S_ISREG(info.st_mode):
             return None  # opening a pipe waits for ever, and /dev/zero has no end
-        return Entry(name=name, uri=path, size=info.st_size, version=_version(info))
+        return Entry(name=name, uri=path, size=info.st_size, version=version_of_file(info))
 
     @staticmethod
     def _raise(error: OSError) -> None:

@@ -31,8 +31,11 @@ REQUEST_ERRORS = (BaseError, OSError)
 """What obstore raises for a request that failed; what is not found is a FileNotFoundError."""
 
 _LONGEST_WAIT = timedelta(seconds=8)
-_LONGEST_REQUEST = timedelta(minutes=5)
+_LONGEST_TRYING = timedelta(minutes=5)
 _PATH_SAFE = "/-._~!$&'()*+,;=:@"
+
+Retries = tuple[int, float, float, float]
+"""How often, the first wait, the longest silence and the longest request, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def client_of(uri: str) -> tuple[Any, str]:
     """(obstore's client, path to ask it for) of a remote address; a client serves a bucket or a host."""
     scheme, place, path = split_uri(uri)
     settings = current_settings()
-    retries = (settings.retries, settings.retry_seconds, settings.silence_seconds)
+    retries = (settings.retries, settings.retry_seconds, settings.silence_seconds, settings.request_seconds)
     if scheme == "gs":
         return _gs_client(place, os.environ.get("STORAGE_EMULATOR_HOST", ""), settings.gs_anonymous, retries), path
     if scheme == "s3":
@@ -174,12 +177,12 @@ def client_of(uri: str) -> tuple[Any, str]:
 
 
 @lru_cache(maxsize=4096)
-def _web_client(url: str, retries: tuple[int, float, float]) -> Any:
+def _web_client(url: str, retries: Retries) -> Any:
     return HTTPStore(url, **_options(retries, allow_http=url.startswith("http://")))
 
 
 @lru_cache(maxsize=64)
-def _gs_client(bucket: str, emulator: str, anonymous: bool, retries: tuple[int, float, float]) -> Any:
+def _gs_client(bucket: str, emulator: str, anonymous: bool, retries: Retries) -> Any:
     from google.auth.exceptions import DefaultCredentialsError
 
     options = _options(retries, allow_http=bool(emulator))
@@ -204,28 +207,26 @@ def _gs_client(bucket: str, emulator: str, anonymous: bool, retries: tuple[int, 
 
 
 @lru_cache(maxsize=64)
-def _s3_client(
-    bucket: str, account: tuple[tuple[str, str], ...], anonymous: bool, retries: tuple[int, float, float]
-) -> Any:
+def _s3_client(bucket: str, account: tuple[tuple[str, str], ...], anonymous: bool, retries: Retries) -> Any:
     """Obstore reads the account from the environment itself; here it tells one client from another."""
     endpoint = next((v for n, v in account if n in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")), "")
     config: Any = {"skip_signature": True} if anonymous else {}
     return S3Store(bucket, config=config, **_options(retries, allow_http=endpoint.startswith("http://")))
 
 
-def _options(retries: tuple[int, float, float], *, allow_http: bool) -> dict[str, Any]:
-    most, first, silence = retries
+def _options(retries: Retries, *, allow_http: bool) -> dict[str, Any]:
+    most, first, silence, longest = retries
     return {
         "client_options": {
             "allow_http": allow_http,
             "connect_timeout": timedelta(seconds=silence),
             "read_timeout": timedelta(seconds=silence),
-            "timeout": _LONGEST_REQUEST,
+            "timeout": timedelta(seconds=longest),
             "pool_max_idle_per_host": "64",
         },
         "retry_config": {
             "max_retries": most,
             "backoff": {"init_backoff": timedelta(seconds=first), "max_backoff": _LONGEST_WAIT, "base": 2},
-            "retry_timeout": _LONGEST_REQUEST,
+            "retry_timeout": _LONGEST_TRYING,
         },
     }

@@ -56,10 +56,25 @@ class S3Store:
                 obstore.put(self._client(), self.prefix + name, source, max_concurrency=4)
         source.unlink()
 
-    def remove(self, name: str) -> None:
+    def swap(self, name: str, data: bytes, expected: str | None) -> str | None:
         """See Store."""
+        mode: Any = {"e_tag": expected} if expected else "create"
+        with self._errors("write", name):
+            try:
+                return str(obstore.put(self._client(), self.prefix + name, data, mode=mode)["e_tag"])
+            except REQUEST_ERRORS as error:
+                if trouble(error).kind not in ("changed", "absent"):
+                    raise
+                # Our own first attempt may have gone through and only its answer been lost.
+                meta = self._meta(name)
+                return str(meta["e_tag"]) if meta and self.read(name) == data else None
+
+    def remove(self, name: str, version: str | None = None) -> None:
+        """See Store; S3 knows no condition here, so one who writes in the same moment may lose."""
         with self._errors("remove", name):
-            obstore.delete(self._client(), self.prefix + name)
+            meta = self._meta(name) if version else None
+            if version is None or (meta and meta["e_tag"] == version):
+                obstore.delete(self._client(), self.prefix + name)
 
     def uri(self, name: str) -> str:
         """See Store."""

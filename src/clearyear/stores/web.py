@@ -49,7 +49,11 @@ class WebStore:
         """Refused."""
         self._refuse()
 
-    def remove(self, name: str) -> None:
+    def swap(self, name: str, data: bytes, expected: str | None) -> str | None:
+        """Refused."""
+        self._refuse()
+
+    def remove(self, name: str, version: str | None = None) -> None:
         """Refused."""
         self._refuse()
 
