@@ -1,5 +1,6 @@
 """What windows are computed by: threads of this process, processes of their own, or a Dask cluster."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,6 +55,8 @@ def _dask(budget: Budget) -> Iterator["TaskRunner[Any]"]:
         raise InputError(
             f"The runner dask cannot be used: {error}", "prefect-dask", "pip install 'clearyear[dask]'"
         ) from error
+    # Dask tells of each connection it makes; with --debug it may.
+    logging.getLogger("distributed").setLevel(logging.getLogger().getEffectiveLevel())
     with ExitStack() as stack:
         if settings.dask_cluster:
             cluster = stack.enter_context(_gateway_cluster(settings.dask_cluster))

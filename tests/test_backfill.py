@@ -15,6 +15,8 @@ from clearyear.cli import main
 from clearyear.errors import InputError, NoScenesError, StoreError
 from clearyear.job import Job
 from clearyear.periods import FREQUENCIES, parse_period
+from clearyear.scenes.stac_query import StacQuery
+from clearyear.scenes.stac_search import search_items
 
 QUARTERS = ["2023-01--P3M", "2023-04--P3M", "2023-07--P3M", "2023-10--P3M"]
 
@@ -259,3 +261,15 @@ LATER = PeriodResult(period="2024--P1Y", state="not begun")
 def test_status_and_exit_code(job: Job, results: list[PeriodResult], status: str, code: int) -> None:
     found = conclude_backfill(job, "2022/2025", "annual", results, None)
     assert (found.status, found.exit_code) == (status, code)
+
+
+def test_a_search_that_has_nothing_in_this_period_only(data: Path) -> None:
+    """A backfill goes on where other periods have items, and not where the search itself is wrong."""
+    place = str(data / "stac" / "earthsearch-33TWL" / "catalog.json")
+    assert search_items(StacQuery(url=place), parse_period("2023-08"))
+    with pytest.raises(NoScenesError, match="was taken in 2023-03--P1M"):
+        search_items(StacQuery(url=place), parse_period("2023-03"))
+    for wrong in ({"bbox": (100.0, 10.0, 101.0, 11.0)}, {"query": ["eo:cloud_cover<0"]}):
+        with pytest.raises(InputError) as refused:
+            search_items(StacQuery.model_validate({"url": place, **wrong}), parse_period("2023-03"))
+        assert not isinstance(refused.value, NoScenesError)

@@ -163,7 +163,7 @@ def period_standing(period: Period, job: Job, *, allow_empty: bool = False) -> P
         cause="" if complete else (causes or [warning or "no mosaic is published"])[0],
         command="" if complete else f"clearyear repair {shlex.quote(store.root)}",
         destination=store.root,
-        mosaic=store.uri(plan.mosaic_name()) if past and past.published else None,
+        mosaic=store.uri(plan.mosaic_name(next(iter(plan.files)))) if past and past.published else None,
         good_enough=complete or (past is not None and past.published and job.allow_missing),
     )
 

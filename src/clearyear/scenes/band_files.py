@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from clearyear.errors import InputError
+from clearyear.errors import InputError, NoScenesError
 from clearyear.periods import Period
 from clearyear.scenes.files import joined
 from clearyear.scenes.names import first_date, moment_of, regex_of
@@ -64,7 +64,7 @@ def find_band_files(
     within = [s for s in scenes if period is None or s.datetime in period]
     if not within:
         span = f"{min(s.datetime for s in scenes):%Y-%m-%d} to {max(s.datetime for s in scenes):%Y-%m-%d}"
-        raise InputError(
+        raise NoScenesError(
             f"None of the {len(scenes)} scenes of {shown(source)} was taken in {period and period.label}",
             f"at least one; those found were taken from {span}",
             "choose another period",

@@ -8,7 +8,7 @@ from pystac_client import Client, ItemSearch
 from pystac_client.conformance import ConformanceClasses
 from pystac_client.exceptions import APIError
 
-from clearyear.errors import InputError
+from clearyear.errors import InputError, NoScenesError
 from clearyear.periods import Period
 from clearyear.scenes.catalog import Documents, links_of, no_collection
 from clearyear.scenes.items import Item, item_of, resolve
@@ -52,12 +52,14 @@ def why_nothing(documents: Documents, query: StacQuery, period: Period, area: di
     client = _open(documents, query)
     where, wanted = shown(query.url), "at least one item"
     named = ", ".join(query.collections)
+    # A backfill may go on where it is only this period that has none.
+    kind = NoScenesError if _first(client, query, None, area) else InputError
     if query.query and _first(client, query.model_copy(update={"query": []}), period, area):
-        return InputError(f"No item of {named} fulfils {' and '.join(query.query)}", wanted, "ask for less", uri=where)
+        return kind(f"No item of {named} fulfils {' and '.join(query.query)}", wanted, "ask for less", uri=where)
     bare = query.model_copy(update={"query": []})
     if found := _first(client, bare, None, area):
         date = f"{found.datetime:%Y-%m-%d}"
-        return InputError(
+        return kind(
             f"{where} has nothing of {named} in {period.label}",
             f"{wanted}; there are some at other times, one of {date}",
             "choose another period",

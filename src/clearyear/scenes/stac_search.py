@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from clearyear.errors import InputError
+from clearyear.errors import InputError, NoScenesError
 from clearyear.periods import Period
 from clearyear.scenes import stac_api
 from clearyear.scenes.catalog import Documents, is_api, is_stac, saved_items, walk
@@ -148,6 +148,9 @@ def _geometry(asked: dict[str, Any] | None) -> Any:
 
 def _nothing(candidates: Sequence[Item], query: StacQuery, period: Period, region: Any) -> InputError:
     where = shown(query.url)
+    # A backfill may go on where it is only this period that has none.
+    at_other_times = any(keeps(item, None, region, query.conditions) for item in candidates)
+    kind = NoScenesError if at_other_times else InputError
     steps: list[tuple[str, Callable[[Item], bool]]] = [
         (f"was taken in {period.label}", lambda item: item.datetime in period),
         ("lies in that area", lambda item: keeps(item, None, region, ())),
@@ -158,14 +161,14 @@ def _nothing(candidates: Sequence[Item], query: StacQuery, period: Period, regio
         if candidates and not any(holds(item) for item in candidates):
             dates = sorted(item.datetime for item in candidates)
             span = f"; those found were taken from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}"
-            return InputError(
+            return kind(
                 f"None of the {len(candidates)} items of {where} {words}",
                 f"at least one{span}",
                 "ask for less",
                 uri=where,
             )
     found = "none is all that was asked for at once" if candidates else "it has no items"
-    return InputError(f"Nothing found in {where}: {found}", "at least one item", "ask for less", uri=where)
+    return kind(f"Nothing found in {where}: {found}", "at least one item", "ask for less", uri=where)
 
 
 def _save(items: Sequence[Item], query: StacQuery) -> None:
