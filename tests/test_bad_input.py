@@ -108,7 +108,9 @@ def test_a_key_like_no_other(refused: Refused, job_file: Callable[..., Path]) ->
 def test_several_wrong_values_at_once(refused: Refused, job_file: Callable[..., Path]) -> None:
     path = job_file(tile_size=0, workers=0, reducer="medain", min_completeness=3, layers=["cont"], compress="lzma")
     says = ("tile_size = 0: ", "workers = 0: ", "reducer = 'medain': ", "min_completeness = 3: ", "compress = 'lzma': ")
-    refused("run", path, says=(*says, "layers.0 = 'cont': Input should be 'count' or 'source'"))
+    refused(
+        "run", path, says=(*says, "layers.0 = 'cont': Input should be 'count', 'source', 'smad', 'emad' or 'bcmad'")
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_several_wrong_values_at_once(refused: Refused, job_file: Callable[..., 
     [
         ("--tile-size", "0", "tile_size = 0: Input should be greater than or equal to 16"),
         ("--workers", "0", "workers = 0: Input should be greater than or equal to 1"),
-        ("--reducer", "mean", "reducer = 'mean': Input should be 'luminance-median' or 'band-median'"),
+        ("--reducer", "mean", "reducer = 'mean': Input should be 'luminance-median', 'band-median', "),
         ("--layers", "count,cloud", "layers.1 = 'cloud': Input should be 'count' or 'source'"),
         ("--nodata", "0,black", "nodata.1 = 'black': Input should be a valid number"),
         ("--compress", "zip", "compress = 'zip': Input should be 'deflate', 'zstd', 'lzw' or 'jpeg'"),

@@ -141,6 +141,8 @@ def test_strips_are_at_least_one_row() -> None:
     [
         *(("luminance-median", "uint8", 3), ("band-median", "uint8", 1), ("band-median", "uint16", 4)),
         *(("band-median", "int16", 1), ("band-median", "float32", 1), ("band-median", "float32", 3)),
+        *(("geomedian", "uint16", 4), ("geomedian", "float32", 1), ("percentiles", "uint16", 4)),
+        ("clear-count", "uint8", 3),
     ],
 )
 def test_peak_memory_is_kept(

@@ -221,7 +221,7 @@ def test_inputs_are_left_as_they_were(name: str) -> None:
 
 
 def test_registry() -> None:
-    assert set(REDUCERS) == {"luminance-median", "band-median", "geomedian", "percentiles"}
+    assert set(REDUCERS) == {"luminance-median", "band-median", "geomedian", "percentiles", "clear-count"}
     made = {name: get_reducer(name) for name in REDUCERS}
     assert all(reducer.name == name and reducer.layers[0] == "composite" for name, reducer in made.items())
     with pytest.raises(InputError, match=r"There is no reducer 'mean'\. Wanted: one of luminance-median, band-median"):

@@ -189,7 +189,7 @@ class _Pyramid:
         def encode(block: NDArray[Any]) -> bytes:
             if not self._complete and np.array_equal(block, np.broadcast_to(fill, block.shape), equal_nan=True):
                 return b""
-            return encode_block(block, side, layer.lossless)
+            return encode_block(block, side, layer.lossless, layer.level)
 
         for col, content in enumerate(self._pool.map(encode, blocks)):
             self._spool.put(self._base + 1 + i, self._rows[i], col, content)

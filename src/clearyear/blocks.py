@@ -20,13 +20,14 @@ def predictor_of(dtype: str) -> int:
     return 3 if dtype.startswith("float") else 2
 
 
-def encode_block(pixels: NDArray[np.generic], block: int, compress: str) -> bytes:
+def encode_block(pixels: NDArray[np.generic], block: int, compress: str, level: int | None = None) -> bytes:
     """Compress one block.
 
     Args:
         pixels: (B, h, w); h and w at most ``block``.
         block: the block's side.
         compress: deflate, zstd or lzw.
+        level: of deflate (1 to 9) or zstd (1 to 22); None: what GDAL takes.
 
     Returns:
         Its bytes; equal pixels give equal bytes.
@@ -38,9 +39,9 @@ def encode_block(pixels: NDArray[np.generic], block: int, compress: str) -> byte
     samples: Any = np.stack(list(pixels), axis=-1)
     samples = _predict(imagecodecs.floatpred_encode, imagecodecs.delta_encode, samples)
     if compress == "deflate":
-        return bytes(imagecodecs.deflate_encode(samples, level=_DEFLATE_LEVEL))
+        return bytes(imagecodecs.deflate_encode(samples, level=level or _DEFLATE_LEVEL))
     if compress == "zstd":
-        return bytes(imagecodecs.zstd_encode(samples, level=_ZSTD_LEVEL))
+        return bytes(imagecodecs.zstd_encode(samples, level=level or _ZSTD_LEVEL))
     return bytes(imagecodecs.lzw_encode(samples))
 
 

@@ -24,6 +24,9 @@ from clearyear.tiffwrite import COMPRESSION, LAYOUT_TAGS, PREDICTOR, Directory, 
 _JPEG_QUALITY = 90
 _TEMPLATE_SIDE = 16
 
+Scale = tuple[float | None, float | None]
+"""Scale and offset: a number × scale + offset is the physical value. None: there is none."""
+
 
 def profile(grid: Grid, window: Window | None, *, count: int, dtype: str, nodata: float | None) -> dict[str, Any]:
     """Rasterio's profile of a tiled, uncompressed GeoTIFF over ``window`` of ``grid`` (None: all of it)."""
@@ -48,7 +51,12 @@ def profile(grid: Grid, window: Window | None, *, count: int, dtype: str, nodata
 
 
 def fields(
-    settings: dict[str, Any], *, compress: str, names: tuple[str, ...] = (), tags: dict[str, str] | None = None
+    settings: dict[str, Any],
+    *,
+    compress: str,
+    names: tuple[str, ...] = (),
+    tags: dict[str, str] | None = None,
+    scale: Scale = (None, None),
 ) -> Directory:
     """All tags of a GeoTIFF but its size and blocks, as GDAL writes them.
 
@@ -57,19 +65,28 @@ def fields(
         compress: deflate, zstd or lzw, with the predictor of the type.
         names: band descriptions.
         tags: metadata items; must not change between equal runs.
+        scale: of ``describe``.
     """
     from clearyear.blocks import CODES, predictor_of
 
     small = dict.fromkeys(("width", "height", "blockxsize", "blockysize"), _TEMPLATE_SIDE)
     with MemoryFile() as memory:
         with memory.open(**settings | small) as dataset:
-            dataset.update_tags(**(tags or {}))
-            for index, name in enumerate(names, start=1):
-                if name:
-                    dataset.set_band_description(index, name)
+            describe(dataset, names=names, tags=tags or {}, scale=scale)
         (directory,) = read_directories(bytes(memory.getbuffer()))
     kept = {tag: field for tag, field in directory.items() if tag not in LAYOUT_TAGS}
     return kept | {COMPRESSION: number(CODES[compress]), PREDICTOR: number(predictor_of(settings["dtype"]))}
+
+
+def describe(dataset: Any, *, names: tuple[str, ...], tags: dict[str, str], scale: Scale) -> None:
+    """Write into an open GeoTIFF what its bands are called, its metadata, and ``scale``: (scale, offset), if any."""
+    dataset.update_tags(**tags)
+    for index, name in enumerate(names, start=1):
+        if name:
+            dataset.set_band_description(index, name)
+    if scale != (None, None):
+        dataset.scales = (1.0 if scale[0] is None else scale[0],) * dataset.count
+        dataset.offsets = (scale[1] or 0.0,) * dataset.count
 
 
 def encode_tile(
@@ -83,6 +100,8 @@ def encode_tile(
     compress: str = "deflate",
     block: int | None = None,
     overview: str | None = None,
+    level: int | None = None,
+    scale: Scale = (None, None),
 ) -> bytes:
     """One window's layer as a COG in memory.
 
@@ -96,6 +115,8 @@ def encode_tile(
         compress: deflate, zstd or lzw.
         block: side of the blocks; what suits the window if None.
         overview: how the half-size level is made, ``average`` or ``nearest``; None leaves it out.
+        level: the compression's; None: its usual one.
+        scale: of ``describe``.
 
     Returns:
         The file's bytes; equal arguments give equal bytes.
@@ -109,21 +130,21 @@ def encode_tile(
     out = io.BytesIO()
     write_tiff(
         out,
-        [_level(image, side, compress) for image in images],
-        fields(settings, compress=compress, names=names, tags=tags),
+        [_level(image, side, compress, level) for image in images],
+        fields(settings, compress=compress, names=names, tags=tags, scale=scale),
         block=side,
     )
     return out.getvalue()
 
 
-def _level(image: NDArray[np.generic], side: int, compress: str) -> Level:
+def _level(image: NDArray[np.generic], side: int, compress: str, level: int | None) -> Level:
     from clearyear.blocks import encode_block
 
     _, height, width = image.shape
     rows, cols = -(-height // side), -(-width // side)
     blocks = [
         [
-            encode_block(image[:, r * side : (r + 1) * side, c * side : (c + 1) * side], side, compress)
+            encode_block(image[:, r * side : (r + 1) * side, c * side : (c + 1) * side], side, compress, level)
             for c in range(cols)
         ]
         for r in range(rows)
@@ -148,7 +169,7 @@ def rasterio_window(window: Window) -> RasterioWindow:
     return RasterioWindow(window.col_off, window.row_off, window.width, window.height)
 
 
-def write_cog(source: Path, target: Path, *, compress: str, resampling: str) -> None:
+def write_cog(source: Path, target: Path, *, compress: str, resampling: str, level: int | None = None) -> None:
     """Turn a GeoTIFF into a COG with overviews; nodata stays nodata.
 
     Args:
@@ -156,10 +177,13 @@ def write_cog(source: Path, target: Path, *, compress: str, resampling: str) -> 
         target: where the COG goes; not atomic, so give a scratch path.
         compress: deflate, zstd, lzw (lossless, with predictor) or jpeg (YCbCr, quality 90, internal mask).
         resampling: how overviews are made: ``average`` (of valid pixels) or ``nearest`` (classes, indices).
+        level: the compression's; None: GDAL's own.
     """
     with rasterio.open(source) as dataset:
         block = cog_block(dataset.width, dataset.height)
     options: dict[str, Any] = {"quality": _JPEG_QUALITY} if compress == "jpeg" else {"predictor": "YES"}
+    if level is not None:
+        options["level"] = level
     rasterio_copy(
         source,
         target,

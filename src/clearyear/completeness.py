@@ -92,7 +92,7 @@ def check_window(plan: Plan, window: Window, store: Store, *, size_of: _Look | N
     if len(result.failed_reads) > plan.max_failed_reads:
         cause = f"computed without {len(result.failed_reads)} scenes; the plan now allows {plan.max_failed_reads}"
         return WindowStatus(id=window.id, status=Status.STALE, cause=cause, result=result)
-    for layer in plan.product.layers:
+    for layer in plan.files:
         file = result.layers.get(layer)
         if file is None:
             status, cause = Status.MISSING, f"no {layer} layer was written"
@@ -109,7 +109,7 @@ def check_window(plan: Plan, window: Window, store: Store, *, size_of: _Look | N
 def _record(plan: Plan, window: Window, store: Store, look: _Look) -> tuple[WindowResult | None, str]:
     name = plan.record_name(window)
     if look(name) is None:
-        if look(plan.tile_name(window)) is not None:
+        if look(plan.tile_name(window, next(iter(plan.files)))) is not None:
             return None, "a tile lies there without its record: it was not finished"
         return None, "not computed yet"
     try:

@@ -91,7 +91,8 @@ def left_behind(destination: str) -> str:
         names = {entry.name for entry in open_store(destination).entries("tiles/")}
     except ClearyearError:
         return STOPPED
-    done = sum({plan.record_name(w), plan.tile_name(w)} <= names for w in plan.windows)
+    one = next(iter(plan.files))
+    done = sum({plan.record_name(w), plan.tile_name(w, one)} <= names for w in plan.windows)
     return (
         f"Stopped. {done} of {len(plan.windows)} windows are finished and kept in {plan.destination}; "
         "the same command goes on from there."

@@ -157,7 +157,7 @@ def estimate(plan: Plan, *, workers: int | None = None, memory_limit: int | None
     windows = [_window(plan, w, s, memory) for w, s in zip(plan.windows, statuses, strict=True)]
     todo = [(w, e) for w, e in zip(plan.windows, windows, strict=True) if e.action != "skip"]
     decoded = sum(plan.stack_bytes(w) * _touched(plan, w) / w.n_pixels for w, _ in todo)
-    core_seconds = decoded / (settings.decode_mb_per_s * _MB)
+    core_seconds = decoded / (settings.decode_mb_per_s * _MB) + (reducing := plan.reduce_seconds([w for w, _ in todo]))
     largest = max((e.peak_bytes for _, e in todo), default=0)
     job_gib = largest * _CLOUD_RUN_VCPU / _GIB + _OVERHEAD_GIB
     rate = _CLOUD_RUN_VCPU * settings.vcpu_second_usd + job_gib * settings.gib_second_usd
@@ -181,6 +181,7 @@ def estimate(plan: Plan, *, workers: int | None = None, memory_limit: int | None
         cloud_run_usd=round(core_seconds / _CLOUD_RUN_VCPU * rate, 6),
         assumptions=[
             f"{settings.decode_mb_per_s:g} MB of pixels a second and core (CLEARYEAR_DECODE_MB_PER_S)",
+            *([f"{_duration(reducing)} of one core for {plan.product.reducer} itself"] if reducing else []),
             f"Cloud Run jobs of {_CLOUD_RUN_VCPU} vCPU and {job_gib:.1f} GiB at {_price(settings.vcpu_second_usd)} USD "
             f"a vCPU-second and {_price(settings.gib_second_usd)} USD a GiB-second",
             "no start-up time, no network charge, no free tier",

@@ -1,14 +1,14 @@
 """The job: what a user asks for, as flags, a YAML file or the form in the Prefect UI."""
 
 import difflib
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from clearyear.display import Display
 from clearyear.errors import InputError
+from clearyear.job_types import Compression, LayerName, ReducerName, Resolution, Text
 from clearyear.mask_presets import JobMask
 from clearyear.plan import NAME
 from clearyear.scenes.fuse import Fuse
@@ -16,8 +16,6 @@ from clearyear.scenes.stac_query import StacQuery
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]
-
-Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
 
 
 class Job(BaseModel):
@@ -52,12 +50,13 @@ class Job(BaseModel):
         "stands, {band} that each band is a file (LC08_*_{band}.TIF), {id} what a scene is called. "
         "Left out: every .tif, dated by the first date in its name.",
     )
-    reducer: Literal["luminance-median", "band-median", "geomedian", "percentiles"] = Field(
+    reducer: ReducerName = Field(
         default="luminance-median",
         title="Reducer",
         description="luminance-median: the observed colour of median brightness (RGB, 8 bit). "
         "band-median: each band on its own, any number of bands. geomedian: the geometric median of all bands. "
-        "percentiles: of each band.",
+        "percentiles: of each band. clear-count: how often a pixel was observed and clear. package.module:Class: a "
+        "plug-in, where CLEARYEAR_PLUGINS allows its module.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -69,7 +68,7 @@ class Job(BaseModel):
         title="Product name",
         description="How folders and files are called. Left out: the reducer's name.",
     )
-    layers: list[str] = Field(
+    layers: list[LayerName] = Field(
         default_factory=list,
         title="Extra layers",
         description="count: valid samples of each pixel. source: which scene each pixel comes from "
@@ -110,10 +109,12 @@ class Job(BaseModel):
         title="Allow missing windows",
         description="Publish whatever is there, and say in its metadata, report and STAC item what is missing.",
     )
-    compress: Literal["deflate", "zstd", "lzw", "jpeg"] = Field(
+    compress: Compression = Field(
         default="deflate",
         title="Mosaic compression",
-        description="Lossless, or jpeg: quality 90 with a mask, three bands of 8 bit only. Tiles are always lossless.",
+        description="Lossless: deflate, zstd or lzw, deflate and zstd with a level if you like (zstd:15); or jpeg: "
+        'quality 90 with a mask, three bands of 8 bit only. Tiles are always lossless. {"composite": "zstd", "count": '
+        '"lzw"}: one for each layer, deflate for the others.',
     )
     workers: int | None = Field(
         default=None,
@@ -147,6 +148,41 @@ class Job(BaseModel):
         title="Windows per job",
         description="How many windows a flow run of window-batch has at most, when a work pool is named.",
     )
+    crs: Text | None = Field(
+        default=None,
+        title="CRS of the result",
+        description="EPSG:32633, say: scenes of another are resampled. Left out: the one all scenes have.",
+    )
+    resolution: Resolution | None = Field(
+        default=None,
+        title="Resolution of the result",
+        description="Side of a pixel in units of the CRS, edges at multiples of it; or a band's name (B04), whose "
+        "pixels are then the result's. Left out: the scenes' own pixels.",
+        examples=[10, "B04"],
+    )
+    area: Text | list[float] | None = Field(
+        default=None,
+        title="Area",
+        description="west,south,east,north in degrees, or a GeoJSON file: the result is cropped to the box round it. "
+        "Left out: all that the scenes cover.",
+        examples=["14.1,45.9,14.4,46.1"],
+    )
+    resampling: Literal["nearest", "bilinear", "cubic"] = Field(
+        default="nearest",
+        title="Resampling",
+        description="How bands come to another grid. Class and bit bands are always nearest.",
+    )
+    outputs: Literal["stacked", "per-band"] = Field(
+        default="stacked",
+        title="Files",
+        description="stacked: a layer's bands in one file. per-band: a file for each band.",
+    )
+    display: Display | None = Field(
+        default=None,
+        title="Picture",
+        description="Make an RGBA picture beside the mosaic, with one fixed stretch, so that months compare: "
+        '{"bands": ["red", "green", "blue"], "min": 0, "max": 3000, "gamma": 1.0}; numbers are the composite\'s.',
+    )
     # -- where scenes come from, beside ``scenes`` itself
     stac: StacQuery | None = Field(
         default=None,
@@ -179,32 +215,6 @@ class Job(BaseModel):
                 "scenes_missing" if self.scenes is None else "scenes_twice", "{found}", {"found": found}
             )
         return self
-
-
-def load_job(path: str, **overrides: Any) -> Job:
-    """A job from a YAML file; what is given beside it wins.
-
-    Raises:
-        InputError: the file cannot be read, or a key is unknown or has a wrong value.
-    """
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(
-            f"The job file {path} cannot be read ({error.strerror})", "a YAML file", "correct the path"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())
-        raise InputError(f"The job file {path} is not YAML ({words})", "keys and values", "correct it") from error
-    if not isinstance(document, dict):
-        raise InputError(f"The job file {path} holds no keys", "scenes: …, out: …, period: …", "write them")
-    # Of a key with keys of its own, such as stac, what is given beside the file replaces those it names.
-    inner = {
-        k: {**document[k], **v}
-        for k, v in overrides.items()
-        if isinstance(v, dict) and isinstance(document.get(k), dict)
-    }
-    return make_job({**document, **overrides, **inner}, where=f"the job file {path}")
 
 
 def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:

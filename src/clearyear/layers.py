@@ -27,6 +27,11 @@ class Layer:
     """The mosaic's."""
     resampling: str
     """How overviews are made."""
+    level: int | None = None
+    """The compression's; None: its usual one."""
+    scale: float | None = None
+    """A number × scale + offset is the physical value."""
+    offset: float | None = None
 
     @property
     def joined(self) -> bool:
@@ -44,18 +49,24 @@ class Layer:
         return "deflate" if self.compress == "jpeg" else self.compress
 
 
-def layer_of(plan: Plan, name: str) -> Layer:
-    """The layer ``name`` of a plan."""
-    kind, compress = plan.kind(name), plan.product.compress
+def layer_of(plan: Plan, file: str) -> Layer:
+    """One of a plan's ``files``, or its picture."""
+    product, kind = plan.product, plan.kind(file)
+    layer, _ = plan.files.get(file, (file, None))
+    compress, _, level = product.compress_layers.get(layer, product.compress).partition(":")
+    data = layer == "composite"
     return Layer(
-        name=name,
+        name=file,
         n_bands=kind.n_bands,
         dtype=kind.dtype,
         nodata=kind.nodata,
         band_names=kind.band_names,
-        compress="deflate" if compress == "jpeg" and name != "composite" else compress,
+        compress="deflate" if compress == "jpeg" and not data else compress,
+        level=int(level) if level else None,
         # The mean of two indices is no scene.
         resampling="nearest" if kind.is_index else "average",
+        scale=product.scale if data and kind.scaled else None,
+        offset=product.offset if data and kind.scaled else None,
     )
 
 

@@ -11,8 +11,9 @@ import rasterio
 from pydantic import BaseModel, ConfigDict
 
 from clearyear.assemble import Source, assemble
-from clearyear.cog import decode_tile, fields, problems, profile, rasterio_window, write_cog
+from clearyear.cog import decode_tile, describe, fields, problems, profile, rasterio_window, write_cog
 from clearyear.completeness import WindowStatus
+from clearyear.display import VISUAL
 from clearyear.errors import ClearyearError, StoreError
 from clearyear.grid import Window
 from clearyear.layers import Layer, frame_of, layer_of
@@ -20,6 +21,7 @@ from clearyear.parts import Differs
 from clearyear.pictures import preview
 from clearyear.plan import Plan
 from clearyear.stores import Store
+from clearyear.visual import write_visual
 from clearyear.window import LayerFile
 
 log = logging.getLogger(__name__)
@@ -28,11 +30,12 @@ _CHUNK = 1 << 22
 
 
 class Mosaic(BaseModel):
-    """The published layers of one plan."""
+    """The published files of one plan."""
 
     model_config = ConfigDict(frozen=True)
 
     layers: dict[str, LayerFile]
+    """By the keys of ``Plan.published``."""
 
 
 def build_mosaic(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosaic:
@@ -57,14 +60,18 @@ def build_mosaic(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> 
     cogs: dict[str, Path] = {}
     try:
         # All of them first: a layer that is refused must not find its neighbours replaced.
-        for layer in plan.product.layers:
+        for layer in plan.files:
             cogs[layer] = store.scratch() / f"cog-{plan.mosaic_name(layer)}"
             _build_layer(plan, store, statuses, layer, cogs[layer])
+        if plan.product.display:
+            cogs[VISUAL] = store.scratch() / f"cog-{plan.mosaic_name(VISUAL)}"
+            write_visual(plan, cogs, cogs[VISUAL], tags=mosaic_tags(plan, statuses))
+            _prove(VISUAL, cogs[VISUAL])
         files = {
             layer: LayerFile(name=plan.mosaic_name(layer), size=cog.stat().st_size, sha256=_file_digest(cog))
             for layer, cog in cogs.items()
         }
-        store.write(plan.preview_name, preview(str(cogs["composite"])))
+        store.write(plan.preview_name, preview(*(str(cogs[key]) for key in plan.shown)))
         for layer, cog in cogs.items():
             store.write_file(files[layer].name, cog)
         return Mosaic(layers=files)
@@ -77,10 +84,15 @@ def _build_layer(plan: Plan, store: Store, statuses: Sequence[WindowStatus], nam
     """Make one layer's COG at ``cog``, a scratch path, and read it back whole."""
     layer = layer_of(plan, name)
     # Where no value means nodata, a gap would pass for zeros that were seen: it needs a mask, as JPEG does.
-    unmarked = name == "composite" and layer.nodata is None and not all(status.is_done for status in statuses)
+    composite = plan.files[name][0] == "composite"
+    unmarked = composite and layer.nodata is None and not all(status.is_done for status in statuses)
     masked = layer.compress == "jpeg" or unmarked
     if masked or not _joined(plan, store, statuses, layer, cog):
         _encode_once(plan, store, statuses, layer, cog, masked=masked)
+    _prove(name, cog)
+
+
+def _prove(name: str, cog: Path) -> None:
     if found := problems(str(cog)):
         raise ClearyearError(
             f"The {name} mosaic is not a valid COG: {'; '.join(found)}", "a COG that reads back whole", "report this"
@@ -101,7 +113,13 @@ def _joined(plan: Plan, store: Store, statuses: Sequence[WindowStatus], layer: L
             sources,
             layer=layer,
             frame=frame,
-            fields=fields(settings, compress=layer.lossless, names=layer.band_names, tags=tags),
+            fields=fields(
+                settings,
+                compress=layer.lossless,
+                names=layer.band_names,
+                tags=tags,
+                scale=(layer.scale, layer.offset),
+            ),
         )
     except Differs as difference:
         log.info("The %s tiles are decoded and encoded again: %s", layer.name, difference)
@@ -132,7 +150,7 @@ def _encode_once(
                 dataset.write(pixels, window=rasterio_window(window))
                 if masked:
                     dataset.write_mask((pixels != layer.nodata).any(axis=0), window=rasterio_window(window))
-        write_cog(image, cog, compress=layer.compress, resampling=layer.resampling)
+        write_cog(image, cog, compress=layer.compress, resampling=layer.resampling, level=layer.level)
     finally:
         image.unlink(missing_ok=True)
 
@@ -140,10 +158,8 @@ def _encode_once(
 def _create(plan: Plan, layer: Layer, image: Path, states: Sequence[WindowStatus], *, masked: bool) -> Any:
     settings = profile(plan.grid, None, count=layer.n_bands, dtype=layer.dtype, nodata=None if masked else layer.nodata)
     dataset = rasterio.open(image, "w", **settings, bigtiff="IF_SAFER")
-    dataset.update_tags(**mosaic_tags(plan, states))
-    for index, band in enumerate(layer.band_names, start=1):
-        if band:
-            dataset.set_band_description(index, band)
+    tags, scale = mosaic_tags(plan, states), (layer.scale, layer.offset)
+    describe(dataset, names=layer.band_names, tags=tags, scale=scale)
     return dataset
 
 

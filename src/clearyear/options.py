@@ -79,16 +79,24 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--period", help="2023, 2023-06, 2023-06--P3M, start/end or all.  [default: the year just ended]"),
         click.option("--out", help="Destination: a folder or gs:// prefix."),
         click.option("--pattern", help="Which files are scenes, e.g. '*_TCI.tif' or 'S2_%Y%j_*.tif'."),
-        click.option("--reducer", help="luminance-median or band-median.  [default: luminance-median]"),
+        click.option(
+            "--reducer",
+            help="luminance-median, band-median, geomedian, percentiles, clear-count or a plug-in's "
+            "package.module:Class.  [default: luminance-median]",
+        ),
         click.option("--product", help="Product name.  [default: the reducer's]"),
-        click.option("--layers", help="Extra layers, comma-separated: count,source."),
+        click.option(
+            "--layers", help="Extra layers, comma-separated: count,source; count,smad,emad,bcmad of geomedian."
+        ),
         click.option("--tile-size", type=int, help="Side of a window in pixels.  [default: 1024]"),
         click.option("--nodata", help="Nodata values, comma-separated.  [default: the scenes' tag]"),
         click.option("--saturated", help="Saturated values, comma-separated.  [default: 255 for luminance-median]"),
         click.option("--max-failed-reads", type=int, help="Scenes that may fail to read in a window.  [default: 0]"),
         click.option("--min-completeness", type=float, help="Least share of windows for a mosaic.  [default: 1.0]"),
         click.option("--allow-missing", is_flag=True, default=None, help="Publish even an incomplete mosaic."),
-        click.option("--compress", help="The mosaic's: deflate, zstd, lzw or jpeg.  [default: deflate]"),
+        click.option(
+            "--compress", help="The mosaic's: deflate, zstd, zstd:15, lzw, jpeg or {count: lzw}.  [default: deflate]"
+        ),
         click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]"),
         click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]"),
         click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
@@ -96,11 +104,31 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        click.option("--crs", help="CRS of the result: EPSG:32633.  [default: the scenes' own]"),
+        click.option("--resolution", help="Its pixels: a number in units of the CRS, or a band whose pixels it takes."),
+        click.option("--area", help="Crop to west,south,east,north in degrees, or to a GeoJSON file."),
+        click.option("--resampling", help="nearest, bilinear or cubic, for bands on another grid.  [default: nearest]"),
+        click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
+        click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
+        click.option(
+            "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
+        ),
         *source_options(),
     ]
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def _mapping(key: str, text: str) -> Any:
+    """A flag's value that is written as in a job file: {a: 1, b: [2, 3]}."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise InputError(f"--{key} {text!r} cannot be read ({words})", "{key: value, …}", "correct it") from error
 
 
 def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
@@ -109,12 +137,16 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     Raises:
         InputError: there is neither, or a key or value is wrong.
     """
-    from clearyear.job import load_job, make_job
+    from clearyear.job import make_job
+    from clearyear.job_file import load_job
 
     given = source_keys({key: value for key, value in flags.items() if value is not None})
     for key in ("layers", "nodata", "saturated"):
         if key in given:
             given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
+    for key in ("options", "display", "compress"):
+        if str(given.get(key, "")).lstrip().startswith("{"):
+            given[key] = _mapping(key, given[key])
     if job_file:
         return load_job(job_file, **given)
     if "scenes" not in given and "stac" not in given:

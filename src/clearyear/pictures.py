@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,19 +41,25 @@ _LEAST = 7
 """A window that is not done is drawn at least so many pixels wide: among thousands it must not be lost."""
 _MARKED = 14
 """From this size on a window has a mark, and the grid has lines."""
+_COLOURS, _SENTINEL_2 = ("red", "green", "blue"), ("b04", "b03", "b02")
 _FONTS = (22, 17, 13, 11)
 
 
-def preview(mosaic: str, *, side: int = SIDE) -> bytes:
+def preview(*mosaics: str, side: int = SIDE) -> bytes:
     """A JPEG of a mosaic, at most ``side`` px on its longest side; nodata is dark grey.
 
-    8-bit bands are shown as they are; anything else is stretched between its 2nd and 98th percentile. With three
-    bands or more the first three are red, green and blue, unless the file says otherwise; else the first is grey.
+    8-bit bands are shown as they are; anything else is stretched between its 2nd and 98th percentile. Bands called red,
+    green and blue (or B04, B03, B02; of several percentiles the middle one) are shown so; else of three bands or more
+    the first three, else the first as grey.
+
+    Args:
+        mosaics: GeoTIFFs of one size: one, or one for each band.
+        side: in pixels.
 
     Raises:
-        ReadError: it is no GeoTIFF that can be read.
+        ReadError: one is no GeoTIFF that can be read.
     """
-    rgb, valid = _read_small(mosaic, side)
+    rgb, valid = _read_small(mosaics, side)
     picture = np.where(valid[..., None], rgb, np.array(GROUND, np.uint8))
     return _jpeg(Image.fromarray(picture))
 
@@ -192,26 +199,38 @@ def _visible(box: Box, size: tuple[int, int]) -> Box:
     return (left, top, left + width, top + height)
 
 
-def _read_small(mosaic: str, side: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _read_small(mosaics: Sequence[str], side: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(H, W, 3) uint8 and (H, W) bool of a mosaic, read from its overviews."""
-    with open_raster(mosaic) as dataset:
-        scale = min(1.0, side / max(dataset.width, dataset.height))
-        shape = (max(1, round(dataset.height * scale)), max(1, round(dataset.width * scale)))
-        pixels = dataset.read(_rgb_bands(dataset), out_shape=(3, *shape), resampling=Resampling.average)
-        valid = dataset.dataset_mask(out_shape=shape) > 0
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_raster(mosaic)) for mosaic in mosaics]
+        first = opened[0]
+        scale = min(1.0, side / max(first.width, first.height))
+        shape = (max(1, round(first.height * scale)), max(1, round(first.width * scale)))
+        options = {"out_shape": (3, *shape), "resampling": Resampling.average}
+        bands = [(dataset, index) for dataset in opened for index in dataset.indexes]
+        shown = [bands[number] for number in _rgb_bands(opened)]
+        if len(opened) == 1:
+            pixels = first.read([index for _, index in shown], **options)
+        else:
+            options["out_shape"] = shape
+            pixels = np.stack([dataset.read(index, **options) for dataset, index in shown])
+        valid = np.stack([dataset.dataset_mask(out_shape=shape) for dataset in opened]).max(axis=0) > 0
     valid &= np.isfinite(pixels).all(axis=0)
     if pixels.dtype != np.uint8:
         pixels = _stretch(pixels, valid)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, 2)), valid
 
 
-def _rgb_bands(dataset: DatasetReader) -> list[int]:
-    """Which bands (from 1) are shown as red, green and blue."""
-    wanted = ("red", "green", "blue")
-    for names in ([(name or "").lower() for name in dataset.descriptions], [i.name for i in dataset.colorinterp]):
-        if set(wanted) <= set(names):
-            return [names.index(name) + 1 for name in wanted]
-    return [1, 2, 3] if dataset.count >= 3 else [1, 1, 1]
+def _rgb_bands(opened: Sequence[DatasetReader]) -> list[int]:
+    """Which of all files' bands (from 0) are shown as red, green and blue."""
+    names = [(name or "").lower() for dataset in opened for name in dataset.descriptions]
+    colours = [colour.name for dataset in opened for colour in dataset.colorinterp]
+    for found, wanted in ((names, _COLOURS), (colours, _COLOURS), (names, _SENTINEL_2)):
+        # p10_red, p50_red, p90_red: the middle one.
+        places = [[i for i, name in enumerate(found) if name.rpartition("_")[2] == colour] for colour in wanted]
+        if all(places):
+            return [place[len(place) // 2] for place in places]
+    return [0, 1, 2] if len(names) >= 3 else [0, 0, 0]
 
 
 def _stretch(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

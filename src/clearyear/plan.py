@@ -4,69 +4,28 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear import __version__
+from clearyear.display import VISUAL
 from clearyear.grid import Grid, Window
-from clearyear.masks import Mask
 from clearyear.periods import Period
+from clearyear.product import FILES_ONLY, files_of
+from clearyear.product import NAME as NAME
+from clearyear.product import Product as Product
 from clearyear.reducers import Inputs, LayerKind, Reducer, get_reducer
 from clearyear.scenes.scene import Scene
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""What a product may be called: one file name's worth of plain characters."""
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
-
-
-class Product(BaseModel):
-    """What is computed, and how it is written."""
-
-    model_config = _FROZEN
-
-    # Both become parts of file names, and a plan is read from where others may write.
-    name: str = Field(pattern=NAME)
-    reducer: str
-    layers: tuple[Annotated[str, Field(pattern=r"^[a-z]+$")], ...]
-    """``composite`` and the optional ones asked for."""
-    n_bands: int
-    dtype: str
-    band_names: tuple[str, ...] = ()
-    invalid_values: tuple[float, ...]
-    """Nodata and saturated values of the scenes."""
-    nodata: float | None
-    """What a composite pixel without a valid sample becomes; None where every sample is valid."""
-    compress: str = "deflate"
-    """The mosaic's compression; tiles are always lossless."""
-    assets: tuple[str, ...] = ("data",)
-    """The files the bands come from: one that holds them all, or one for each band."""
-    masks: tuple[Mask, ...] = ()
-    """Which samples are invalid besides those of ``invalid_values``."""
-    resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
-    """How a scene is brought to the grid where its own is another. Class and bit bands are always ``nearest``."""
-    options: dict[str, Any] = {}
-    """The reducer's own: percentiles, eps."""
-    scale: float | None = None
-    """A composite's number × scale + offset is the physical value, where the scenes say so."""
-    offset: float | None = None
-
-    @property
-    def decides(self) -> dict[str, Any]:
-        """What pixels depend on; values that are the default since before there was a choice are left out."""
-        later = {"assets", "masks", "resampling", "options"}
-        known = self.model_dump(exclude={"name", "compress", "scale", "offset", *later})
-        chosen = self.model_dump(mode="json", include=later, exclude_defaults=True)
-        return known | chosen
 
 
 class Plan(BaseModel):
     """Product + period + scenes + grid + windows, and where the result goes."""
 
-    model_config = _FROZEN
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     product: Product
     period: Period
@@ -93,7 +52,8 @@ class Plan(BaseModel):
     @cached_property
     def id(self) -> str:
         """Two plans with one id do the same: the SHA-256 of all that decides what is written."""
-        product = self.product.decides | self.product.model_dump(include={"name", "compress"})
+        written = self.product.model_dump(mode="json", include=FILES_ONLY, exclude_defaults=True)
+        product = self.product.decides | self.product.model_dump(include={"name", "compress"}) | written
         decides = {"tile_size": self.tile_size, "product": product}
         return _digest({"inputs": self._inputs, "period": self.period.model_dump(mode="json"), **decides})
 
@@ -122,11 +82,67 @@ class Plan(BaseModel):
         """The product's reducer, with its options."""
         return get_reducer(self.product.reducer, self.product.options)
 
-    def kind(self, layer: str) -> LayerKind:
-        """What one of the product's layers is like."""
+    def kind(self, file: str) -> LayerKind:
+        """What one of ``files`` is like, or one of the reducer's layers, or the picture."""
+        product = self.product
+        if file == VISUAL and product.display is not None:
+            return product.display.kind
+        layer, band = self.files.get(file, (file, None))
+        kind = self._kind(layer)
+        if band is None:
+            return kind
+        name = kind.band_names[band] if kind.band_names else ""
+        title = f"{kind.title}: {name or f'band {band + 1}'}"
+        return replace(kind, n_bands=1, band_names=(name,) if name else (), title=title)
+
+    def _kind(self, layer: str) -> LayerKind:
         product = self.product
         names = product.band_names or tuple("" for _ in range(product.n_bands))
         return self.reducer.kind(layer, Inputs(dtype=product.dtype, nodata=product.nodata, band_names=names))
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether each scene is one file on the grid itself, with nothing beside it: what needs the least reading."""
+        special = any(scene.places or scene.add or scene.group for scene in self.scenes)
+        return self.product.assets == ("data",) and not self.product.masks and not special
+
+    @cached_property
+    def valid_bands(self) -> int:
+        """Bands of the mask that goes beside a stack: none where values alone say what is valid; one; one a band.
+
+        One a band where the bands of a scene do not reach equally far, or each is fused on its own.
+        """
+        assets, masks = self.product.assets, self.product.masks
+        placed = [{scene.places.get(asset) for asset in assets} for scene in self.scenes]
+        groups = [scene.group for scene in self.scenes if scene.group]
+        fused = len(set(groups)) < len(groups)
+        if not (masks or fused or any(places != {None} for places in placed)):
+            return 0
+        apart = any(len(places) > 1 for places in placed) or (fused and not self.reducer.whole_samples)
+        return self.product.n_bands if apart else 1
+
+    @cached_property
+    def valid_masks(self) -> int:
+        """How many such masks: one; two where the reducer wants to know it before opening and dilation too; or none."""
+        grows = any(mask.opening or mask.dilation for mask in self.product.masks)
+        wanted = 2 if grows and self.reducer.wants_raw else 1
+        return wanted if self.valid_bands else 0
+
+    @cached_property
+    def files(self) -> dict[str, tuple[str, int | None]]:
+        """The product's files: see ``files_of``."""
+        return files_of(self.product, self._kind)
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The keys of the mosaics: the files, and the picture where there is one."""
+        return (*self.files, *([VISUAL] if self.product.display else []))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The keys of the mosaics that a preview is made of."""
+        composite = tuple(key for key, (layer, _) in self.files.items() if layer == "composite")
+        return (VISUAL,) if self.product.display else composite
 
     # -- names below the destination ------------------------------------------------------------------
 
@@ -135,13 +151,13 @@ class Plan(BaseModel):
         """``<product>_<period>``: how every file of this plan begins."""
         return f"{self.product.name}_{self.period.label}"
 
-    def mosaic_name(self, layer: str = "composite") -> str:
-        """The mosaic's file name."""
-        return f"{self.stem}{_suffix(layer)}.tif"
+    def mosaic_name(self, file: str = "composite") -> str:
+        """The mosaic's file name, of one of ``published``."""
+        return f"{self.stem}{_suffix(file)}.tif"
 
-    def tile_name(self, window: Window, layer: str = "composite") -> str:
-        """The tile's name below the destination."""
-        return f"tiles/{self.stem}_{window.id}{_suffix(layer)}.tif"
+    def tile_name(self, window: Window, file: str = "composite") -> str:
+        """The tile's name below the destination, of one of ``files``."""
+        return f"tiles/{self.stem}_{window.id}{_suffix(file)}.tif"
 
     def record_name(self, window: Window) -> str:
         """The window's record: its result, written after its tiles, the sign that they are whole."""
@@ -167,6 +183,12 @@ class Plan(BaseModel):
         """About how many stored bytes the window's reads cost: its share of each scene's file."""
         share = window.n_pixels / (self.grid.width * self.grid.height)
         return round(share * sum(scene.size for scene in self.scenes))
+
+    def reduce_seconds(self, windows: Sequence[Window]) -> float:
+        """About what reducing these windows takes of one core beside reading them; 0 where reading takes far longer."""
+        sizes = {"n_scenes": len(self.scenes), "n_bands": self.product.n_bands}
+        n_pixels = sum(window.n_pixels for window in windows)
+        return self.reducer.core_seconds(n_pixels=n_pixels, wanted=self.product.layers, **sizes)
 
     @property
     def sample_bytes(self) -> int:
@@ -222,8 +244,8 @@ def _more(scene: Scene) -> list[Any]:
     return [more] if more else []
 
 
-def _suffix(layer: str) -> str:
-    return "" if layer == "composite" else f"_{layer}"
+def _suffix(file: str) -> str:
+    return "" if file == "composite" else f"_{file}"
 
 
 def _digest(value: Any) -> str:

@@ -5,15 +5,17 @@ import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from clearyear.area import read_area
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
+from clearyear.geobox import Wish
 from clearyear.job import Job
+from clearyear.job_product import product_of
 from clearyear.mask_presets import masks_of
-from clearyear.periods import parse_period, year_before
-from clearyear.plan import Plan, Product
-from clearyear.reducers import get_reducer
+from clearyear.periods import Period, parse_period, year_before
+from clearyear.places import lay_out
+from clearyear.plan import Plan
 from clearyear.scenes import changed_scenes
-from clearyear.scenes.headers import Header, common_header
 from clearyear.scenes.scene import Found
 from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
@@ -35,18 +37,32 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     """
     check_destination(job.out)
     period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
-    found = find(job, period)
-    scenes = found.scenes
-    header = common_header(scenes, max_unreadable=job.max_failed_reads)
-    reducer = get_reducer(job.reducer, job.options)
-    reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(scenes))
-    product = _product(job, header, found)
-    header.grid.check_count(job.tile_size, scenes[0].id)
+    return plan_of(job, period, find(job, period))
+
+
+def plan_of(job: Job, period: Period, found: Found) -> Plan:
+    """The plan of scenes that are found already, whichever source they come from; writes nothing.
+
+    Args:
+        job: what is asked for.
+        period: what the result is called after.
+        found: the scenes.
+
+    Raises:
+        InputError: scenes that do not fit together, a grid that cannot be, a reducer that cannot use them.
+    """
+    area = read_area(job.area) if job.area is not None else None
+    wish = Wish(crs=job.crs, resolution=job.resolution, area=area)
+    masks = masks_of(job.masks)
+    layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)
+    scenes, grid, header = layout.scenes, layout.grid, layout.header
+    product = product_of(job, header, found.model_copy(update={"scenes": scenes}), masks)
+    grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,
         period=period,
         scenes=scenes,
-        grid=header.grid,
+        grid=grid,
         tile_size=job.tile_size,
         max_failed_reads=job.max_failed_reads,
         min_completeness=0.0 if job.allow_missing else job.min_completeness,
@@ -159,49 +175,6 @@ def check_scenes(plan: Plan) -> None:
         )
 
 
-def _product(job: Job, header: Header, found: Found) -> Product:
-    reducer = get_reducer(job.reducer, job.options)
-    unknown = sorted(set(job.layers) - set(reducer.layers))
-    if unknown:
-        raise InputError(
-            f"{reducer.name} has no layer {', '.join(unknown)}",
-            f"none, or {', '.join(reducer.layers[1:])}",
-            "leave it out",
-        )
-    if job.compress == "jpeg" and (header.count != 3 or header.dtype != "uint8"):
-        raise InputError(
-            f"JPEG cannot hold {header.count} bands of {header.dtype}", "three bands of uint8", "use deflate"
-        )
-    tag = () if header.nodata is None else (header.nodata,)
-    nodata = tuple(job.nodata) if job.nodata is not None else (*reducer.default_nodata, *tag)
-    saturated = tuple(job.saturated) if job.saturated is not None else reducer.default_saturated
-    if reducer.whole_samples:
-        fill: float | None = 0.0
-    elif nodata:
-        fill = nodata[0]
-    else:
-        fill = float("nan") if header.dtype.startswith("float") else saturated[0] if saturated else None
-    names = header.band_names
-    if header.count == 3 and header.dtype == "uint8" and not any(names):
-        names = ("red", "green", "blue")
-    return Product(
-        name=job.product or reducer.name,
-        reducer=reducer.name,
-        layers=("composite", *sorted(set(job.layers))),
-        n_bands=header.count,
-        dtype=header.dtype,
-        band_names=names,
-        invalid_values=tuple(dict.fromkeys((*nodata, *saturated))),
-        nodata=fill,
-        compress=job.compress,
-        options=job.options,
-        assets=found.assets,
-        masks=masks_of(job.masks),
-        scale=found.scale,
-        offset=found.offset,
-    )
-
-
 def _other_plan(plan: Plan, store: Store, *, overwrite: bool) -> bool:
     """Whether another plan lies at the destination; refused unless the job says so."""
     if store.stat(PLAN) is None:
@@ -246,7 +219,7 @@ def _differences(before: Plan, now: Plan) -> list[str]:
 def _withdraw(plan: Plan, store: Store) -> None:
     """Another plan takes the place: what was published goes, the item first; so do tiles it has no window for."""
     ours = {plan.record_name(w) for w in plan.windows}
-    ours |= {plan.tile_name(w, layer) for w in plan.windows for layer in plan.product.layers}
+    ours |= {plan.tile_name(w, file) for w in plan.windows for file in plan.files}
     names = [entry.name for entry in store.entries() if entry.name not in ours]
     for name in sorted(names, key=lambda n: not n.endswith(".stac-item.json")):
         store.remove(name)

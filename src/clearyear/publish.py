@@ -98,7 +98,7 @@ def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tup
             return None, "the published mosaic is another plan's"
         if all(s.is_done for s in statuses) and item["properties"]["clearyear:tiles"] != _tiles_digest(statuses):
             return None, "the published mosaic is made of other tiles than lie there now"
-        assets = {layer: item["assets"][layer] for layer in plan.product.layers}
+        assets = {layer: item["assets"][layer] for layer in plan.published}
         files = {
             k: LayerFile(name=a["href"].removeprefix("./"), size=a["file:size"], sha256=a["file:checksum"][4:])
             for k, a in assets.items()
@@ -155,14 +155,14 @@ def write_preview(source: str, target: str | None, *, size: int) -> str:
         InputError: ``source`` is neither.
     """
     if source.lower().endswith((".tif", ".tiff")):
-        raster, default = source, f"{source.rpartition('.')[0]}_preview.jpg"
+        rasters, default = [source], f"{source.rpartition('.')[0]}_preview.jpg"
     else:
         plan = find_plan(source)
         store = open_store(plan.destination)
-        raster, default = store.uri(plan.mosaic_name()), store.uri(plan.preview_name)
+        rasters, default = [store.uri(plan.mosaic_name(key)) for key in plan.shown], store.uri(plan.preview_name)
     target = target or default
     folder, name = parent_of(target)
-    picture, store = preview(gdal_path(raster), side=size), open_store(folder)
+    picture, store = preview(*map(gdal_path, rasters), side=size), open_store(folder)
     store.write(name, picture)
     store.sweep()  # the folder may be any; what we worked in must not stay there
     return target

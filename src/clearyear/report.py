@@ -65,6 +65,7 @@ class Report(BaseModel):
 
     status: Literal["complete", "incomplete", "failed"]
     mosaic: str | None
+    """The composite; with a file for each band the first of them, and all in ``layers``."""
     expected: int
     ok: int
     missing: list[str]
@@ -77,7 +78,7 @@ class Report(BaseModel):
     stac_item: str | None
     preview: str | None
     layers: dict[str, str]
-    """Published layers besides the composite."""
+    """Published files besides the composite."""
     causes: dict[str, str]
     """Window id → why it is not done."""
     problem: str = ""
@@ -148,7 +149,7 @@ def make_report(
     layers = {k: store.uri(f.name) for k, f in mosaic.layers.items()} if mosaic else {}
     return Report(
         status="complete" if complete else "incomplete",
-        mosaic=layers.pop("composite", None),
+        mosaic=layers.pop("composite", None) or layers.get(next(iter(plan.files))),
         expected=len(plan.windows),
         ok=len(ids[Status.OK]),
         missing=ids[Status.MISSING],

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     )
     gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
+    plugins: str = Field(
+        default="",
+        description="Modules, comma-separated, whose reducers a job may name; each with all below it. Empty: none.",
+    )
     decode_mb_per_s: float = Field(
         default=250.0,
         gt=0,

@@ -69,11 +69,11 @@ def job_size(plan: Plan, *, workers: int = 2, joins: bool = True) -> JobSize:
 def scratch_bytes(plan: Plan) -> int:
     """Bytes that the mosaic's scratch files may take at most; on Cloud Run a file is memory.
 
-    One layer lies uncompressed beside the COGs of all layers, each with overviews. What cannot be compressed at all
+    One file's image lies uncompressed beside the COGs of all, each with overviews. What cannot be compressed at all
     takes no more than it does raw.
     """
     pixels = plan.grid.width * plan.grid.height
-    kinds = [plan.kind(layer) for layer in plan.product.layers]
+    kinds = [plan.kind(file) for file in plan.published]
     layers = [pixels * kind.n_bands * np.dtype(kind.dtype).itemsize for kind in kinds]
     return math.ceil(max(layers) + sum(layers) * _WITH_OVERVIEWS + max(layers) * (_WITH_OVERVIEWS - 1))
 

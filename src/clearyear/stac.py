@@ -12,6 +12,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from clearyear import __version__
+from clearyear.display import VISUAL
+from clearyear.layers import layer_of
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
@@ -21,6 +23,7 @@ _EXTENSIONS = [
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 ]
+_RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 
 
 def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: Mapping[str, str]) -> str:
@@ -47,7 +50,7 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
         start_datetime=start,
         end_datetime=end,
         properties=_properties(plan, facts),
-        stac_extensions=list(_EXTENSIONS),
+        stac_extensions=[*_EXTENSIONS, *([_RASTER] if _is_scaled(plan) else [])],
     )
     for layer, file in mosaic.layers.items():
         item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
@@ -112,6 +115,10 @@ def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_scaled(plan: Plan) -> bool:
+    return plan.product.scale is not None or plan.product.offset is not None
+
+
 def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> pystac.Asset:
     kind = plan.kind(layer)
     names = kind.band_names or ((layer,) if kind.n_bands == 1 and layer != "composite" else ())
@@ -123,12 +130,16 @@ def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> p
     }
     if kind.nodata is not None:
         fields["nodata"] = "nan" if kind.nodata != kind.nodata else kind.nodata
-    visual = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
+    about = layer_of(plan, layer)
+    if about.scale is not None or about.offset is not None:
+        fields |= {"raster:scale": 1.0 if about.scale is None else about.scale, "raster:offset": about.offset or 0.0}
+    picture = layer == VISUAL and plan.product.display is not None
+    colours = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
     return pystac.Asset(
         href=f"./{name}",
         title=kind.title,
         media_type=pystac.MediaType.COG,
-        roles=["data", "visual"] if visual else ["data"],
+        roles=["visual"] if picture else ["data", "visual"] if colours else ["data"],
         extra_fields=fields,
     )
 

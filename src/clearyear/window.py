@@ -18,8 +18,9 @@ from clearyear.errors import WindowError
 from clearyear.grid import Window
 from clearyear.layers import block_of, frame_of, layer_of
 from clearyear.memory import pieces, strip_rows
+from clearyear.observe import Observed, observe
 from clearyear.plan import Plan
-from clearyear.read import FailedRead, read_stack
+from clearyear.read import FailedRead
 from clearyear.reducers.base import Layers
 from clearyear.scenes.scene import Scene
 from clearyear.stores import Store
@@ -91,7 +92,10 @@ def compute_window(
         store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
         raise error
     seen = layers["count"].max(axis=0) > 0
-    files = {name: write_layer(plan, window, store, name, layers[name]) for name in plan.product.layers}
+    files = {
+        file: write_layer(plan, window, store, file, layers[layer] if band is None else layers[layer][band : band + 1])
+        for file, (layer, band) in plan.files.items()
+    }
     result = WindowResult(
         id=window.id,
         status="ok" if seen.any() else "empty",
@@ -126,11 +130,12 @@ def reduce_window(
             return None, len(scenes), list(failed.values())
         layers, more = _reduce_pieces(plan, window, parts, scenes, threads)
         if layers is not None:
-            if "source" in layers and failed:
+            if failed:
                 # The reducer counted within the scenes it got; the plan's numbering has those that failed too.
                 used = np.array([i for i, s in enumerate(plan.scenes) if s.id not in failed], np.int16)
-                source: NDArray[Any] = layers["source"]
-                layers["source"] = np.where(source < 0, source, used[source])
+                for name in (name for name in layers if plan.kind(name).is_index):
+                    source: NDArray[Any] = layers[name]
+                    layers[name] = np.where(source < 0, source, used[source]).astype(source.dtype)
             return layers, len(scenes), list(failed.values())
         failed |= {read.scene: read for read in more}
 
@@ -139,25 +144,22 @@ def _reduce_pieces(
     plan: Plan, window: Window, parts: Sequence[Window], scenes: Sequence[Scene], threads: int
 ) -> tuple[Layers | None, list[FailedRead]]:
     """All pieces of a window from exactly these scenes, or None and what failed in the first piece that did."""
-    product = plan.product
     buffer = _buffer(plan.sample_bytes * max(part.n_pixels for part in parts))
     layers: Layers = {}
     with ExitStack() as stack_of:
         pool = stack_of.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         for part in parts:
-            stack, _, failed = read_stack(
-                scenes, plan.grid, part, n_bands=product.n_bands, dtype=product.dtype, buffer=buffer, pool=pool
-            )
-            if failed:
-                return None, failed
+            seen = observe(plan, scenes, part, buffer=buffer, pool=pool)
+            if seen.failed:
+                return None, seen.failed
             place = (part.row_off - window.row_off, part.col_off - window.col_off)
-            _reduce_piece(plan, stack, place, window, layers, pool)
+            _reduce_piece(plan, seen, place, window, layers, pool)
     return layers, []
 
 
 def _reduce_piece(
     plan: Plan,
-    stack: NDArray[np.generic],
+    seen: Observed,
     place: tuple[int, int],
     window: Window,
     layers: Layers,
@@ -165,12 +167,15 @@ def _reduce_piece(
 ) -> None:
     """Reduce one piece strip by strip and put the strips where they belong in ``layers``, made at the first."""
     reducer = plan.reducer
+    stack = seen.stack
     _, _, height, width = stack.shape
     rows = strip_rows(plan, width, height)
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
-        strip = stack[:, :, top : top + rows]
-        return top, reducer.reduce(strip, plan.product.invalid_values, plan.product.nodata)
+        strip = slice(top, top + rows)
+        masks = {name: mask[:, :, strip] for name, mask in seen.masks.items()}
+        values = (plan.product.invalid_values, plan.product.nodata)
+        return top, reducer.reduce(stack[:, :, strip], *values, **masks, wanted=plan.product.layers)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():
@@ -205,6 +210,8 @@ def write_layer(plan: Plan, window: Window, store: Store, name: str, array: NDAr
         compress=layer.lossless,
         block=block_of(frame, window),
         overview=layer.resampling if frame.halved and layer.joined else None,
+        level=layer.level,
+        scale=(layer.scale, layer.offset),
     )
     file = plan.tile_name(window, name)
     store.write(file, data)

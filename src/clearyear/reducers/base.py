@@ -1,5 +1,6 @@
 """What a reducer is, and the checks several of them share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,27 +35,34 @@ class LayerKind:
     title: str
     """In a few words what its numbers are."""
     is_index: bool = False
-    """Its numbers are names, of scenes say: a mean of two means nothing."""
+    """Its numbers are indices of scenes in the stack, -1 for none: a mean of two means nothing."""
+    scaled: bool = False
+    """Its numbers are the scenes' own, with their scale and offset."""
 
 
 class Reducer(Protocol):
-    """Turns a stack of scenes into layers. One instance serves all threads; it holds no state."""
+    """Turns a stack of scenes into layers. One instance serves all threads; it holds no state but its options.
+
+    What has a value or a body here is inherited by a class that names ``Reducer`` as its base.
+    """
 
     name: str
-    """What a job calls it."""
+    """What a job calls it, and a product that has no other name."""
     version: int
     """Part of every window's fingerprint: raise it whenever a pixel may come out differently."""
     layers: tuple[str, ...]
-    """What it can deliver; ``composite`` always."""
-    whole_samples: bool
+    """What it can deliver; ``composite`` first, ``count`` always, names of lower-case letters."""
+    whole_samples: bool = False
     """Whether one invalid band makes the whole sample invalid (True) or each band stands alone."""
-    default_nodata: tuple[float, ...]
-    """Values that are nodata besides the scenes' own tag."""
-    default_saturated: tuple[float, ...]
+    default_nodata: tuple[float, ...] = ()
+    """Values that are nodata besides the scenes' own tag; the first of them is the composite's nodata too."""
+    default_saturated: tuple[float, ...] = ()
     """Values that are saturated unless the job says otherwise."""
+    wants_raw: bool = False
+    """Whether ``reduce`` is to know the mask before its opening and dilation as well."""
 
     def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
-        """Refuse a stack this reducer is not made for.
+        """Refuse a stack this reducer is not made for; the base takes any.
 
         Raises:
             InputError: with what it found and what it wants.
@@ -62,6 +70,21 @@ class Reducer(Protocol):
 
     def kind(self, layer: str, inputs: Inputs) -> LayerKind:
         """What ``layer``, one of ``layers``, is like when made from such scenes; see ``usual_kind``."""
+        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
+
+    def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
+        """Bytes that one call of ``reduce`` allocates at most besides stack and layers.
+
+        The base's answer suits plain NumPy: three float64 copies of the strip. A strip has at most 4 million samples,
+        or one row.
+        """
+        del dtype
+        return 3 * 8 * n_scenes * n_bands * n_pixels
+
+    def core_seconds(self, *, n_scenes: int, n_bands: int, n_pixels: int, wanted: Collection[str]) -> float:
+        """About what one core takes beside reading, for the dry run; 0 where reading takes far longer."""
+        del n_scenes, n_bands, n_pixels, wanted
+        return 0.0
 
     def reduce(
         self,
@@ -70,18 +93,22 @@ class Reducer(Protocol):
         nodata: float | None,
         *,
         valid: NDArray[np.bool_] | None = None,
+        raw: NDArray[np.bool_] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Layers:
-        """Reduce over time.
+        """Reduce over time. A pixel must not depend on its neighbours: windows are cut into strips anywhere.
 
         Args:
-            stack: (T, B, H, W), T scenes in acquisition order; T may be 0.
+            stack: (T, B, H, W), T scenes in acquisition order; T may be 0. Not to be written to.
             invalid_values: nodata and saturated values. A value the stack's dtype cannot hold is none; NaN is always
                 invalid in floats.
             nodata: what a pixel without a valid sample becomes in ``composite``.
             valid: (T, 1 or B, H, W), True = may be used: a mask from elsewhere, on top of the values.
+            raw: the same before the mask's opening and dilation; None where there are none, or ``wants_raw`` is False.
+            wanted: layers asked for; others but ``composite`` and ``count`` need not be made. None: all.
 
         Returns:
-            ``composite`` (B, H, W) in the stack's dtype and every other layer of ``layers``, each (bands, H, W).
+            ``composite``, ``count`` and every other layer that is wanted, each (bands, H, W) as ``kind`` says.
         """
 
 
@@ -90,6 +117,14 @@ def refuse(reducer: str, found: str, wanted: str) -> InputError:
     return InputError(
         f"{reducer} cannot use these scenes: they have {found}", wanted, "choose another reducer or scenes"
     )
+
+
+def kernel_bytes(*, n_scenes: int, dtype: str) -> int:
+    """Bytes a kernel of ranks takes: the ordered samples of one block of pixels.
+
+    Half a megabyte, or 256 pixels of very many scenes.
+    """
+    return max(1 << 20, 256 * n_scenes * (np.dtype(dtype).itemsize + 2))
 
 
 def usual_kind(layer: str, inputs: Inputs, *, whole_samples: bool) -> LayerKind:
@@ -102,6 +137,7 @@ def usual_kind(layer: str, inputs: Inputs, *, whole_samples: bool) -> LayerKind:
             nodata=inputs.nodata,
             band_names=names,
             title="The composite",
+            scaled=True,
         )
     if layer == "count":
         n_bands = 1 if whole_samples else len(inputs.band_names)

@@ -1,9 +1,12 @@
 """The geometric median of whole samples, and how far they lie from it."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
-from clearyear.reducers.base import Inputs, LayerKind, Layers, refuse, usual_kind
+from clearyear.errors import InputError
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, refuse
 from clearyear.reducers.layout import Laid, lay_out, quantile_tables
 from clearyear.reducers.ranks import DTYPES, band_quantiles
 
@@ -16,7 +19,7 @@ _DEVIATION_PIXELS = 1 << 19
 """Scenes × pixels whose distances are kept at once, three float32 for each."""
 
 
-class Geomedian:
+class Geomedian(Reducer):
     """The point of least summed Euclidean distance from a pixel's valid samples, with its deviations.
 
     A sample counts only if all its bands are valid. Source: Roberts, Mueller, McIntyre 2017, High-dimensional pixel
@@ -29,13 +32,17 @@ class Geomedian:
 
     name = "geomedian"
     version = 1
-    layers: tuple[str, ...] = ("composite", "count", *_DEVIATIONS)
+    layers = ("composite", "count", *_DEVIATIONS)
     whole_samples = True
-    default_nodata: tuple[float, ...] = ()
-    default_saturated: tuple[float, ...] = ()
 
     def __init__(self, eps: float | None = None) -> None:
-        """``eps``: a step shorter than that ends the search; None = 0.1 for integers, 1e-5 (reflectance) for floats."""
+        """``eps``: a step shorter than that ends the search; None = 0.1 for integers, 1e-5 (reflectance) for floats.
+
+        Raises:
+            InputError: it is no positive number.
+        """
+        if eps is not None and not 0 < eps < float("inf"):
+            raise InputError(f"eps is {eps}", "a positive number, in the scenes' units", "correct it")
         self.eps = eps
 
     def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
@@ -49,7 +56,21 @@ class Geomedian:
         """See Reducer."""
         if layer in _DEVIATIONS:
             return LayerKind(n_bands=1, dtype="float32", nodata=float("nan"), title=_DEVIATIONS[layer])
-        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
+        return super().kind(layer, inputs)
+
+    def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
+        """See Reducer."""
+        depth = n_scenes + 3
+        lanes = 256 * (n_bands * (4 * depth + 2 * n_bands + 18) + depth + 24) + 4096 * (2 * n_bands + 6)
+        distances = 2 * 3 * 4 * max(64 * n_scenes, _DEVIATION_PIXELS)
+        # The median as it is found, rounded, filled, converted; of one band every sample as a float.
+        copies = 4 * n_pixels * (4 * n_bands + len(_DEVIATIONS) + (n_scenes if n_bands == 1 else 0))
+        return max(1 << 20, lanes, distances, 256 * n_scenes * (np.dtype(dtype).itemsize + 2)) + copies
+
+    def core_seconds(self, *, n_scenes: int, n_bands: int, n_pixels: int, wanted: Collection[str]) -> float:
+        """See Reducer. Measured with 12 to 216 scenes of 3 to 10 bands on two cores of a cloud machine."""
+        distances = n_scenes / 45e6 if _DEVIATIONS.keys() & set(wanted) else 0.0
+        return n_pixels * (n_bands * (2e-7 + 2.5e-9 * n_scenes) + distances)
 
     def reduce(
         self,
@@ -58,8 +79,11 @@ class Geomedian:
         nodata: float | None,
         *,
         valid: NDArray[np.bool_] | None = None,
+        raw: NDArray[np.bool_] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Layers:
         """See Reducer."""
+        del raw
         n_scenes, n_bands, height, width = stack.shape
         laid = lay_out(stack, invalid_values, valid)
         median, count = self.find(laid, str(stack.dtype), n_scenes, n_bands, height * width)
@@ -70,6 +94,8 @@ class Geomedian:
             "composite": np.where(seen, composite, fill).astype(stack.dtype),
             "count": count.reshape(1, height, width),
         }
+        if wanted is not None and not _DEVIATIONS.keys() & set(wanted):
+            return layers
         deviations = _deviations(laid, str(stack.dtype), n_scenes, median)
         layers.update((name, deviations[i].reshape(1, height, width)) for i, name in enumerate(_DEVIATIONS))
         return layers

@@ -1,13 +1,15 @@
 """The observed colour of median luminance, for true-colour scenes."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
-from clearyear.reducers.base import Inputs, LayerKind, Layers, refuse, usual_kind
+from clearyear.reducers.base import Layers, Reducer, kernel_bytes, refuse
 from clearyear.reducers.layout import lay_out
 
 
-class LuminanceMedian:
+class LuminanceMedian(Reducer):
     """Of the valid samples sorted by R + G + B the one at index n // 2: a colour some scene really saw.
 
     Among equal sums the earlier acquisition comes first. Source: T. Bonfort's course project be-big-data, whose
@@ -18,10 +20,10 @@ class LuminanceMedian:
 
     name = "luminance-median"
     version = 1
-    layers: tuple[str, ...] = ("composite", "count", "source")
+    layers = ("composite", "count", "source")
     whole_samples = True
-    default_nodata: tuple[float, ...] = (0.0,)
-    default_saturated: tuple[float, ...] = (255.0,)
+    default_nodata = (0.0,)
+    default_saturated = (255.0,)
 
     def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
         """See Reducer."""
@@ -30,9 +32,10 @@ class LuminanceMedian:
         if n_scenes > np.iinfo(np.int16).max:
             raise refuse(self.name, f"{n_scenes} acquisitions", "at most 32,767: the source layer is int16")
 
-    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+    def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
         """See Reducer."""
-        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
+        del n_bands, n_pixels
+        return kernel_bytes(n_scenes=n_scenes, dtype=dtype)
 
     def reduce(
         self,
@@ -41,8 +44,11 @@ class LuminanceMedian:
         nodata: float | None,
         *,
         valid: NDArray[np.bool_] | None = None,
+        raw: NDArray[np.bool_] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Layers:
         """See Reducer; ``nodata`` is 0 by definition."""
+        del nodata, raw, wanted
         from clearyear.reducers.luminance_kernel import luminance_kernel
 
         n_scenes, n_bands, height, width = stack.shape

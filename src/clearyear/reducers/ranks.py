@@ -1,5 +1,6 @@
 """The median and percentiles of each band on its own, and the count of its valid samples, in one pass."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.errors import InputError
-from clearyear.reducers.base import Inputs, LayerKind, Layers, refuse, usual_kind
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, kernel_bytes, refuse
 from clearyear.reducers.layout import lay_out, quantile_tables
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -69,7 +70,7 @@ def check_bands(reducer: str, *, n_bands: int, dtype: str, n_scenes: int) -> Non
         raise refuse(reducer, f"{n_scenes} acquisitions", "at most 65,535: the count layer is uint16")
 
 
-class BandMedian:
+class BandMedian(Reducer):
     """Each band's median over its valid samples; an even number gives the mean of the two middle ones.
 
     Integer output rounds half to even and is never truncated. Layers: ``composite`` (B, H, W) in the scenes' own
@@ -78,18 +79,16 @@ class BandMedian:
 
     name = "band-median"
     version = 1
-    layers: tuple[str, ...] = ("composite", "count")
-    whole_samples = False
-    default_nodata: tuple[float, ...] = ()
-    default_saturated: tuple[float, ...] = ()
+    layers = ("composite", "count")
 
     def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
         """See Reducer."""
         check_bands(self.name, n_bands=n_bands, dtype=dtype, n_scenes=n_scenes)
 
-    def kind(self, layer: str, inputs: Inputs) -> LayerKind:
+    def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
         """See Reducer."""
-        return usual_kind(layer, inputs, whole_samples=self.whole_samples)
+        del n_bands, n_pixels
+        return kernel_bytes(n_scenes=n_scenes, dtype=dtype)
 
     def reduce(
         self,
@@ -98,13 +97,16 @@ class BandMedian:
         nodata: float | None,
         *,
         valid: NDArray[np.bool_] | None = None,
+        raw: NDArray[np.bool_] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Layers:
         """See Reducer."""
+        del raw, wanted
         (median,), count = band_quantiles(stack, (0.5,), invalid_values, nodata, valid=valid)
         return {"composite": median, "count": count}
 
 
-class BandPercentiles:
+class BandPercentiles(Reducer):
     """Percentiles of each band over its valid samples, interpolated linearly; see ``band_quantiles``.
 
     Layers: ``composite`` (Q × B, H, W) in the scenes' own dtype, all bands of the first percentile, then those of the
@@ -113,19 +115,18 @@ class BandPercentiles:
 
     name = "percentiles"
     version = 1
-    layers: tuple[str, ...] = ("composite", "count")
-    whole_samples = False
-    default_nodata: tuple[float, ...] = ()
-    default_saturated: tuple[float, ...] = ()
+    layers = ("composite", "count")
 
     def __init__(self, percentiles: tuple[float, ...] = (10.0, 50.0, 90.0)) -> None:
         """``percentiles``, each 0 to 100.
 
         Raises:
-            InputError: there is none, or one is outside 0 to 100.
+            InputError: there is none, one is outside 0 to 100 or there twice.
         """
-        if not percentiles or not all(0 <= p <= 100 for p in percentiles):
-            raise InputError(f"The percentiles are {list(percentiles)}", "numbers from 0 to 100", "correct them")
+        if not percentiles or not all(0 <= p <= 100 for p in percentiles) or len(set(percentiles)) < len(percentiles):
+            raise InputError(
+                f"The percentiles are {list(percentiles)}", "numbers from 0 to 100, each once", "correct them"
+            )
         self.percentiles = tuple(percentiles)
 
     def check(self, *, n_bands: int, dtype: str, n_scenes: int) -> None:
@@ -134,11 +135,16 @@ class BandPercentiles:
 
     def kind(self, layer: str, inputs: Inputs) -> LayerKind:
         """See Reducer."""
-        usual = usual_kind(layer, inputs, whole_samples=self.whole_samples)
+        usual = super().kind(layer, inputs)
         if layer != "composite":
             return usual
         names = tuple(f"p{p:g}_{name or i}" for p in self.percentiles for i, name in enumerate(inputs.band_names, 1))
         return replace(usual, n_bands=len(names), band_names=names, title="Percentiles of each band")
+
+    def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
+        """See Reducer."""
+        del n_bands, n_pixels
+        return kernel_bytes(n_scenes=n_scenes, dtype=dtype)
 
     def reduce(
         self,
@@ -147,8 +153,11 @@ class BandPercentiles:
         nodata: float | None,
         *,
         valid: NDArray[np.bool_] | None = None,
+        raw: NDArray[np.bool_] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Layers:
         """See Reducer."""
+        del raw, wanted
         quantiles = tuple(p / 100 for p in self.percentiles)
         found, count = band_quantiles(stack, quantiles, invalid_values, nodata, valid=valid)
         return {"composite": found.reshape(-1, *found.shape[2:]), "count": count}

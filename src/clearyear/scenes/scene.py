@@ -1,6 +1,7 @@
 """A scene: one acquisition of the place, as a value."""
 
 import datetime as dt
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +23,10 @@ class Place(BaseModel):
     offset: tuple[int, int] | None = None
     """Column and row of the file's first pixel in the plan's grid, where its pixels are the grid's; may be negative.
     None: the file must be resampled."""
+
+
+UNKNOWN = Place(crs="", transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=0, height=0)
+"""Of a file whose header could not be read when its plan was made: nobody knows where it lies, reading it fails."""
 
 
 class Scene(BaseModel):
@@ -48,6 +53,11 @@ class Scene(BaseModel):
     baseline has added 1000. A sum below 1 becomes 1: it was seen."""
     group: str = ""
     """Scenes of one group are one observation: where several are valid at a pixel the first one counts."""
+
+    def files(self, assets: Iterable[str] | None = None) -> list[tuple[str, str, str]]:
+        """(band name, address, version) of the files called ``assets``; of all of them if None."""
+        chosen = self.assets if assets is None else assets
+        return [(asset, self.assets[asset], self.version_of(asset)) for asset in chosen]
 
     @property
     def uri(self) -> str:
