@@ -12,6 +12,7 @@ from conftest import write_scene
 from loopback.http import HttpServer
 from loopback.stac import CORE, SEARCH, StacApi
 
+from clearyear.area import read_area
 from clearyear.errors import InputError, StoreError
 from clearyear.finding import find
 from clearyear.job import Job, make_job
@@ -55,7 +56,8 @@ def real(data: Path) -> str:
 
 
 def asked(url: str, period: str = "2020-06", **query: Any) -> list[Item]:
-    return search_items(StacQuery.model_validate({"url": url} | query), parse_period(period))
+    search = StacQuery.model_validate({"url": url} | query)
+    return search_items(search, parse_period(period), None if search.area is None else read_area(search.area))
 
 
 def ids(items: list[Item]) -> list[str]:
@@ -104,8 +106,8 @@ def test_a_search_narrows(real: str) -> None:
         ({"bbox": "0,0,1,1"}, "2023", "None of the 5 items .* lies in that area"),
         ({}, "2022", "None of the 5 items .* was taken in 2022--P1Y.* taken from 2023-08-10 to 2023-08-20"),
         ({"query": "eo:cloud_cover<0"}, "2023", "None of the 5 items .* fulfils eo:cloud_cover<0"),
-        ({"intersects": "gone.geojson"}, "2023", r"gone\.geojson is not there"),
-        ({"intersects": {"type": "Blob"}}, "2023", r"stac\.intersects is no area"),
+        ({"intersects": "gone.geojson"}, "2023", r"gone\.geojson is neither four numbers nor a file"),
+        ({"intersects": {"type": "Blob"}}, "2023", "The area of the job holds Blob"),
     ],
 )
 def test_nothing_found_says_why(real: str, query: dict[str, Any], period: str, says: str) -> None:

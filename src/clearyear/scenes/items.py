@@ -181,14 +181,6 @@ def with_whole_addresses(item: Item) -> dict[str, Any]:
     return {**item.document, "assets": assets, "links": links}
 
 
-def boxes(box: Sequence[float]) -> list[tuple[float, float, float, float]]:
-    """A box in degrees as one or, across the antimeridian, two that shapely understands."""
-    west, south, east, north = box
-    if west <= east:
-        return [(west, south, east, north)]
-    return [(west, south, 180.0, north), (-180.0, south, east, north)]
-
-
 def _meets(item: Item, region: Any) -> bool:
     """Whether an item's footprint meets the region; one that has none may, and its pixels will tell."""
     import shapely
@@ -202,8 +194,10 @@ def _meets(item: Item, region: Any) -> bool:
     box = item.document.get("bbox")
     if not isinstance(box, list) or len(box) not in (4, 6) or not _are_numbers(box, len(box)):
         return True
-    flat = (*box[:2], *box[len(box) // 2 : len(box) // 2 + 2])
-    return any(bool(shapely.box(*part).intersects(region)) for part in boxes(flat))
+    west, south, east, north = (*box[:2], *box[len(box) // 2 : len(box) // 2 + 2])
+    # West of its east end a box lies as it should; else it crosses 180° and is two.
+    parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    return any(bool(shapely.box(left, south, right, north).intersects(region)) for left, right in parts)
 
 
 def _are_numbers(value: Any, least: int) -> bool:
