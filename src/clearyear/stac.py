@@ -17,6 +17,7 @@ from clearyear.layers import layer_of
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
+from clearyear.stores import without_query
 
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -57,7 +58,9 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
     for scene in plan.scenes:
-        href = scene.identity["data"] if "://" in scene.uri else Path(scene.uri).as_uri()
+        # One link a scene, since the source layer counts them: of several files the first band's.
+        uri = without_query(scene.assets[plan.product.assets[0]])
+        href = uri if "://" in uri else Path(uri).as_uri()
         item.add_link(pystac.Link("derived_from", redact(href), media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 
