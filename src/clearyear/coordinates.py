@@ -57,8 +57,7 @@ class Fields:
         cols = np.arange(w.col_off, w.col_off + w.width)[None, :] + 0.5
         rows = np.arange(w.row_off, w.row_off + w.height)[:, None] + 0.5
         # Without rotation x is the same in every row and y in every column: views take no memory.
-        x = a * cols + c if b == 0 else a * cols + b * rows + c
-        y = e * rows + f if d == 0 else d * cols + e * rows + f
         shape = (w.height, w.width)
-        x, y = np.broadcast_to(x, shape), np.broadcast_to(y, shape)
+        x: NDArray[np.float64] = np.broadcast_to(a * cols + c if b == 0 else a * cols + b * rows + c, shape)
+        y: NDArray[np.float64] = np.broadcast_to(e * rows + f if d == 0 else d * cols + e * rows + f, shape)
         return (x, y) if crs == self.grid.crs else reproject(x, y, self.grid.crs, crs)

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -47,11 +48,14 @@ for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402  the options must be in place before GDAL starts
-from rasterio.errors import RasterioError  # noqa: E402
+from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
 from clearyear.stores import gdal_path, hush, is_remote, shown  # noqa: E402
+
+# Scenes without georeference are normal: a STAC item has it, or nobody needs it. Planning says where it is missed.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
 class _Hush(logging.Filter):

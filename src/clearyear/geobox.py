@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -131,11 +132,11 @@ def _extent(rectangles: Iterable[tuple[int, ...]]) -> tuple[int, int, int, int]:
     return min(lefts), min(tops), max(rights), max(bottoms)
 
 
-def _floor(values: np.ndarray) -> int:  # type: ignore[type-arg]
+def _floor(values: NDArray[np.float64]) -> int:
     return int(np.floor(values.min() + _SLACK))
 
 
-def _ceil(values: np.ndarray) -> int:  # type: ignore[type-arg]
+def _ceil(values: NDArray[np.float64]) -> int:
     return int(np.ceil(values.max() - _SLACK))
 
 
@@ -163,7 +164,7 @@ def _anchored(wish: Wish, grids: Mapping[str, Grid]) -> Grid:
     height, width = box.shape
     return Grid(
         crs=crs,
-        transform=tuple(float(number) for number in tuple(box.affine)[:6]),
+        transform=(box.affine.a, box.affine.b, box.affine.c, box.affine.d, box.affine.e, box.affine.f),
         width=width,
         height=height,
         block=(min(_BLOCK, width), min(_BLOCK, height)),
@@ -206,7 +207,7 @@ def _pixels(grid: Grid) -> str:
     return f"{a:.10g}×{abs(e):.10g}{turned} at {c:.10g}, {f:.10g} in {grid.crs or 'no CRS'}"
 
 
-def outline(grid: Grid, crs: str) -> np.ndarray:  # type: ignore[type-arg]
+def outline(grid: Grid, crs: str) -> NDArray[np.float64]:
     """Points all round a raster in another CRS, (n, 2)."""
     ring = densified(np.array(grid.corners()))
     return np.stack(reproject(ring[:, 0], ring[:, 1], grid.crs, crs), axis=1) if crs != grid.crs else ring

@@ -38,11 +38,10 @@ class Observed:
     failed: list[FailedRead] = field(default_factory=list)
     """Scenes that could not be read; with any the rest holds anything."""
 
-    @property
-    def masks(self) -> dict[str, NDArray[np.bool_]]:
-        """Those there are, as ``Reducer.reduce`` takes them."""
-        masks = {"valid": self.valid, "raw": self.raw}
-        return {name: mask for name, mask in masks.items() if mask is not None}
+    def strip(self, rows: slice) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Stack, ``valid`` and ``raw`` of some rows."""
+        valid, raw = (None if mask is None else mask[:, :, rows] for mask in (self.valid, self.raw))
+        return self.stack[:, :, rows], valid, raw
 
 
 def observe(

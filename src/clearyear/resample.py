@@ -4,10 +4,12 @@ Each pixel is a function of its own centre and of the samples round it, so that 
 asked for in, and a sample that is invalid never bleeds into its neighbours.
 """
 
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from clearyear.coordinates import Points
@@ -32,7 +34,7 @@ def box_of(
         points: x and y in its CRS, each (H, W).
         reach: pixels more on every side, clipped at the raster's edges.
     """
-    left, top, right, bottom = _extent(*points, np.array(transform), *size)
+    left, top, right, bottom = extent_kernel()(*points, np.array(transform), *size)
     if right < left:
         return 0, 0, 0, 0
     left, top = max(0, left - reach), max(0, top - reach)
@@ -78,7 +80,33 @@ def sample(
     limits = np.iinfo(out.dtype) if out.dtype.kind in "ui" else None
     lowest, highest = (float(limits.min), float(limits.max)) if limits else (0.0, 0.0)
     by = (_ORDER[method], invalid, lowest, highest, out.dtype.type(fill))
-    _sample(pixels, *corner, np.array(transform), *size, *points, *by, out, inside)
+    sample_kernel(str(out.dtype))(pixels, *corner, np.array(transform), *size, *points, *by, out, inside)
+
+
+def array(of: Any, n_axes: int, *, written: bool = False) -> Any:
+    """The type of an array that may lie in memory in any way: a kernel of such types is compiled once."""
+    return types.Array(of, n_axes, "A", readonly=not written)
+
+
+@cache
+def extent_kernel() -> Any:
+    """Compile ``_extent``."""
+    points = array(types.float64, 2)
+    signature = types.UniTuple(types.int64, 4)(points, points, array(types.float64, 1), types.int64, types.int64)  # type: ignore[no-untyped-call]
+    return numba.njit(signature, nogil=True, cache=True)(_extent)
+
+
+@cache
+def sample_kernel(dtype: str) -> Any:
+    """Compile ``_sample`` for pixels of a type."""
+    of, number = getattr(types, dtype), types.int64
+    points = array(types.float64, 2)
+    signature = types.void(
+        *(array(of, 3), number, number, array(types.float64, 1), number, number, points, points),
+        *(number, array(of, 1), types.float64, types.float64, of, array(of, 3, written=True)),
+        array(types.boolean, 2, written=True),
+    )
+    return numba.njit(signature, nogil=True, cache=True)(_sample)
 
 
 @numba.njit(nogil=True)
@@ -98,7 +126,6 @@ def _holding(column, row, width, height):  # type: ignore[no-untyped-def]
     return int(u), int(v), True
 
 
-@numba.njit(nogil=True, cache=True)
 def _extent(xs, ys, transform, width, height):  # type: ignore[no-untyped-def]
     """The least and greatest column and row of pixels that hold one of the points; crossed where none does."""
     left, top, right, bottom = width, height, -1, -1
@@ -172,7 +199,6 @@ def _interpolated(plane, left, top, column, row, order, invalid):  # type: ignor
     return total / weights
 
 
-@numba.njit(nogil=True, cache=True)
 def _sample(  # type: ignore[no-untyped-def]
     pixels, left, top, transform, width, height, xs, ys, order, invalid, lowest, highest, fill, out, inside
 ):

@@ -1,12 +1,14 @@
 """Samples between reading and reducing: harmonised, and of each group only the first. Compiled loops."""
 
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from clearyear.resample import is_invalid
+from clearyear.resample import array, is_invalid
 
 
 def harmonise(samples: NDArray[Any], add: int, invalid: NDArray[Any]) -> None:
@@ -21,10 +23,17 @@ def harmonise(samples: NDArray[Any], add: int, invalid: NDArray[Any]) -> None:
         invalid: the invalid values, in the samples' type; NaN always is.
     """
     highest = int(np.iinfo(samples.dtype).max) if samples.dtype.kind in "ui" else 0
-    _harmonise(samples, add, invalid, highest)
+    harmonise_kernel(str(samples.dtype))(samples, add, invalid, highest)
 
 
-@numba.njit(nogil=True, cache=True)
+@cache
+def harmonise_kernel(dtype: str) -> Any:
+    """Compile ``_harmonise`` for samples of a type."""
+    of = getattr(types, dtype)
+    signature = types.void(array(of, 2, written=True), types.int64, array(of, 1), types.int64)
+    return numba.njit(signature, nogil=True, cache=True)(_harmonise)
+
+
 def _harmonise(samples, add, invalid, highest):  # type: ignore[no-untyped-def]
     for i in range(samples.shape[0]):
         for j in range(samples.shape[1]):
@@ -54,10 +63,18 @@ def keep_first(
         invalid: the invalid values, in the stack's type; NaN always is.
         whole: whether a sample is valid only if it is in all bands, or each band stands alone.
     """
-    _keep_first(stack, valid, members, invalid, whole)
+    keep_first_kernel(str(stack.dtype))(stack, valid, members, invalid, whole)
 
 
-@numba.njit(nogil=True, cache=True)
+@cache
+def keep_first_kernel(dtype: str) -> Any:
+    """Compile ``_keep_first`` for samples of a type."""
+    of = getattr(types, dtype)
+    valid = array(types.boolean, 4, written=True)
+    signature = types.void(array(of, 4), valid, array(types.int64, 1), array(of, 1), types.boolean)
+    return numba.njit(signature, nogil=True, cache=True)(_keep_first)
+
+
 def _keep_first(stack, valid, members, invalid, whole):  # type: ignore[no-untyped-def]
     _, n_bands, height, width = stack.shape
     last = valid.shape[1] - 1

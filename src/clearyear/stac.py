@@ -17,7 +17,6 @@ from clearyear.layers import layer_of
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact
-from clearyear.stores import without_query
 
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -57,10 +56,9 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
         item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
+    first = plan.product.assets[0]  # of several files one stands for the scene
     for scene in plan.scenes:
-        # One link a scene, since the source layer counts them: of several files the first band's.
-        uri = without_query(scene.assets[plan.product.assets[0]])
-        href = uri if "://" in uri else Path(uri).as_uri()
+        href = scene.identity[first] if "://" in scene.assets[first] else Path(scene.assets[first]).as_uri()
         item.add_link(pystac.Link("derived_from", redact(href), media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 

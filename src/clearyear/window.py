@@ -167,15 +167,14 @@ def _reduce_piece(
 ) -> None:
     """Reduce one piece strip by strip and put the strips where they belong in ``layers``, made at the first."""
     reducer = plan.reducer
-    stack = seen.stack
-    _, _, height, width = stack.shape
+    _, _, height, width = seen.stack.shape
     rows = strip_rows(plan, width, height)
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
-        strip = slice(top, top + rows)
-        masks = {name: mask[:, :, strip] for name, mask in seen.masks.items()}
-        values = (plan.product.invalid_values, plan.product.nodata)
-        return top, reducer.reduce(stack[:, :, strip], *values, **masks, wanted=plan.product.layers)
+        strip, valid, raw = seen.strip(slice(top, top + rows))
+        product = plan.product
+        values = (product.invalid_values, product.nodata)
+        return top, reducer.reduce(strip, *values, valid=valid, raw=raw, wanted=product.layers)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():

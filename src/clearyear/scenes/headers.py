@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from affine import Affine
 from rasterio.io import DatasetReader
 
 from clearyear.errors import InputError, ReadError
-from clearyear.gdal import open_raster
+from clearyear.gdal import JPEG2000, open_raster
 from clearyear.grid import Grid
 from clearyear.scenes.scene import Place, Scene
 from clearyear.stores import shown
@@ -65,7 +66,9 @@ def read_header(uri: str) -> Header:
     """
     with open_raster(uri) as dataset:
         _refuse_monsters(dataset, uri)
-        transform = dataset.transform
+        # Of a JPEG 2000 file without georeference rasterio gives whatever lay in memory.
+        is_placed = dataset.crs or dataset.driver != JPEG2000
+        transform = dataset.transform if is_placed else Affine.identity()
         height, width = dataset.block_shapes[0]
         return Header(
             grid=Grid(
