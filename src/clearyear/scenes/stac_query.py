@@ -26,7 +26,7 @@ def _several(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 Box = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers)]
-"""West, south, east, north in degrees; west may be larger than east where the box crosses the antimeridian."""
+"""West, south, east, north in degrees."""
 
 
 class StacQuery(BaseModel):
@@ -80,8 +80,8 @@ class StacQuery(BaseModel):
     def _is_on_earth(cls, box: Box | None) -> Box | None:
         if box is not None:
             west, south, east, north = box
-            if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90 and west != east):
-                raise ValueError("a box is west, south, east, north in degrees, south below north")
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError("a box is west, south, east, north in degrees; one across 180° is two jobs")
         return box
 
     @field_validator("query")
@@ -90,6 +90,11 @@ class StacQuery(BaseModel):
         for text in query:
             parse_condition(text)
         return query
+
+    @property
+    def area(self) -> list[float] | dict[str, Any] | str | None:
+        """The box, or else what is to be intersected; None where anywhere will do."""
+        return list(self.bbox) if self.bbox is not None else self.intersects
 
     @property
     def conditions(self) -> list["Condition"]:
