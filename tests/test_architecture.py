@@ -13,12 +13,31 @@ CORE = ROOT / "src" / "clearyear"
 # Dependencies run one way. A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"", "errors", "redact", "settings", "limits", "progress", "stores"},  # stores is the I/O that even manifests need
-    {"periods", "grid", "masks", "reducers", "display", "scenes.scene", "scenes.names"},
+    {
+        "periods",
+        "grid",
+        "coordinates",
+        "area",
+        "masks",
+        "mask_presets",
+        "display",
+        "reducers",
+        "resample",
+        "morphology",
+        "samples",
+        "scenes.scene",
+        "scenes.names",
+        "scenes.stac_query",
+        "scenes.band_names",
+        "scenes.harmonise",
+        "scenes.fuse",
+    },
     {
         "product",
         "plan",
         "memory",
         "job",
+        "job_file",
         "job_types",
         "gdal",
         "tiff",
@@ -29,14 +48,16 @@ LAYERS = [
         "layers",
         "parts",
         "scenes",
+        "geobox",
+        "places",
     },
-    {"cog", "direct", "index_cache", "sources", "read", "demo"},
+    {"cog", "direct", "index_cache", "sources", "read", "located", "observe", "demo"},
     {"window", "completeness", "budget", "batch"},
     {"assemble", "pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
     {"finding", "job_product"},
     {"prepare"},
     {"publish", "estimate", "sizing", "payload"},
-    {"console", "options", "cli"},
+    {"console", "source_options", "options", "cli"},
 ]
 
 

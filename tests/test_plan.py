@@ -226,3 +226,11 @@ def test_bytes_by_hand() -> None:
     assert changed(product__dtype="float32").stack_bytes(WINDOW) == 4 * 3 * 3 * 16 * 16
     assert sum(PLAN.read_bytes(w) for w in PLAN.windows) == 6000
     assert (PLAN.kind("count").n_bands, changed(product__reducer="band-median").kind("count").n_bands) == (1, 3)
+
+
+def test_plans_of_before_there_was_a_choice_are_what_they_were() -> None:
+    """Digests that clearyear 0.1.0 gave: results of before stay current, whatever plans can say by now."""
+    assert PLAN.id == "0ae3674e23a392f767716664b158d00853f867cc93841a70d5287c0ab5a7c2bb"
+    assert PLAN.fingerprint(WINDOW) == "a9b458ad5719d7fea4677733aa964df585b5d425fe57240133dcbb0145ec8a73"
+    other = changed(product__reducer="band-median")
+    assert other.id == "231d894c614ccd43f131b25ff7fd5166d8619ccb00df0ad8f2e092123bd12df5"

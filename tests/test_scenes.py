@@ -15,7 +15,7 @@ from clearyear.job import Job
 from clearyear.periods import parse_period
 from clearyear.prepare import check_scenes, make_plan
 from clearyear.scenes import changed_scenes, find_scenes, headers
-from clearyear.scenes.headers import Header, common_header, read_header
+from clearyear.scenes.headers import Header, agree, read_header, read_headers
 
 Year = Callable[..., Path]
 
@@ -33,7 +33,9 @@ def year(tmp_path: Path) -> Path:
 
 
 def header_of(folder: Path, *, max_unreadable: int = 0) -> Header:
-    return common_header(find_scenes(str(folder)), max_unreadable=max_unreadable)
+    found = find_scenes(str(folder))
+    headers = read_headers(found, max_unreadable=max_unreadable)
+    return agree({scene_id: of["data"] for scene_id, of in headers.items()}, f"{len(found)} scenes")
 
 
 # -- listing -----------------------------------------------------------------------------------------------

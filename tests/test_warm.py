@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
+from conftest import write_scene
 from numba.core import event
+from unlike import day, plan_of, scene_of, whole
 
 from clearyear.job import Job
+from clearyear.masks import Mask
 from clearyear.overviews import Overview, halved
 from clearyear.prepare import make_plan
 from clearyear.reducers import REDUCERS
@@ -44,6 +48,25 @@ def test_reducers_compile_nothing_more(reducer: Any, dtype: str) -> None:
             reducer.reduce(part, (0.0,), 0.0)
             reducer.reduce(part, (0.0,), 0.0, valid=part[:, :1] > 0)
     assert compiled.buffer == []
+
+
+def test_scenes_of_another_grid_compile_nothing_more(tmp_path: Path) -> None:
+    """Masked, resampled, shifted, harmonised, fused."""
+    warm()
+    rng = np.random.default_rng(3)
+    scenes = []
+    for n, x in enumerate((300000, 300000, 300100, 300003)):
+        place = Affine(10, 0, x, 0, -10, 4900020)
+        bands = write_scene(tmp_path / f"{n}.tif", rng.integers(1, 9, (3, 20, 20), np.uint16), transform=place)
+        scl = write_scene(tmp_path / f"{n}_scl.tif", rng.integers(0, 9, (1, 20, 20), np.uint8), transform=place)
+        files = {"data": bands, "scl": scl}
+        scenes.append(scene_of(f"s{n}", day(n), files, group="a" if n < 2 else "", add={"data": 2 * n}))
+    mask = Mask(asset="scl", classes=(3,), opening=1, dilation=1)
+    for job in ({"resolution": 10, "resampling": "cubic"}, {"crs": "EPSG:32630", "resolution": 10}):
+        plan = plan_of(scenes, [mask], tile_size=16, **job)
+        with event.install_recorder("numba:compile") as compiled:
+            whole(plan)
+        assert compiled.buffer == []
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from clearyear.grid import Window
 from clearyear.limits import Limit, bytes_text
 from clearyear.memory import in_flight_bytes, least_bytes, peak_bytes, times_read
 from clearyear.plan import Plan
-from clearyear.scenes.scene import Scene
 from clearyear.settings import Settings
 from clearyear.sources import GdalSource, source_of
 
@@ -80,8 +79,10 @@ def process_budget(
     Raises:
         InputError: not even one row of one block of every scene fits; the least that would is named.
     """
+    masks = {mask.asset for mask in plan.product.masks}
     with ThreadPoolExecutor(16) as pool:
-        by_gdal = sum(pool.map(_is_by_gdal, plan.scenes))
+        files = [file for scene in plan.scenes for file in scene.files((*plan.product.assets, *masks))]
+        by_gdal = sum(pool.map(_is_by_gdal, files))
     return budget(
         plan,
         windows,
@@ -114,7 +115,7 @@ def budget(
         workers: windows at once, where the user has fixed that.
         cores: to be shared out.
         limit: of the whole container.
-        by_gdal: how many of the scenes GDAL reads.
+        by_gdal: how many of the scenes' files GDAL reads.
         own_bytes: what the container holds before the first window.
 
     Raises:
@@ -122,7 +123,8 @@ def budget(
     """
     shapes = _shapes(plan, windows)
     ways = _ways(max(1, min(workers or cores, len(windows))), cores, fixed=workers is not None)
-    index = 16 * len(plan.scenes) * math.prod(_blocks(plan))
+    files = len(plan.product.assets) + len(plan.product.masks)
+    index = 16 * len(plan.scenes) * files * math.prod(_blocks(plan))
     dataset = _dataset_bytes(plan) if by_gdal else 0
 
     def share(at_once: int, threads: int) -> int | None:
@@ -179,9 +181,10 @@ def _dataset_bytes(plan: Plan) -> int:
     return 2 * block + 16 * math.prod(_blocks(plan)) + _DATASET_BYTES
 
 
-def _is_by_gdal(scene: Scene) -> bool:
+def _is_by_gdal(file: tuple[str, str, str]) -> bool:
+    _, uri, version = file
     try:
-        return isinstance(source_of(scene.uri, scene.version), GdalSource)
+        return isinstance(source_of(uri, version), GdalSource)
     except ReadError:
         return False  # whoever reads it will say so
 

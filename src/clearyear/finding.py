@@ -1,15 +1,92 @@
 """From a job to its scenes: whichever source it names."""
 
+from collections.abc import Sequence
+
+from clearyear.area import read_area
+from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.periods import Period
 from clearyear.scenes import find_scenes
-from clearyear.scenes.scene import Found
+from clearyear.scenes.band_files import find_band_files, has_band
+from clearyear.scenes.companions import with_companions
+from clearyear.scenes.fuse import fuse, look_of_name
+from clearyear.scenes.scene import Found, Scene
+from clearyear.scenes.stac_query import StacQuery
+from clearyear.stores import shown, without_query
 
 
 def find(job: Job, period: Period) -> Found:
     """The scenes a job means, taken within ``period``.
 
     Raises:
-        InputError: there are none, or the source cannot be used.
+        InputError: there are none, the source cannot be used, or scenes lack a band or a mask.
+        StoreError: a server does not answer; ``transient``.
     """
+    here = [mask.asset for mask in job.masks if mask.source is None]
+    query = _query(job)
+    if query is not None:
+        from clearyear.scenes.stac_source import find_items  # pystac-client takes its time
+
+        where = query.area if query.area is not None else job.area
+        area = None if where is None else read_area(where)
+        found = find_items(query, period=period, bands=job.bands, masks=here, how=job.fuse, area=area)
+    else:
+        found = _fused(_files(job, here, period), job)
+    folders = {mask.asset: mask.source for mask in job.masks if mask.source is not None}
+    return found.model_copy(update={"scenes": tuple(with_companions(found.scenes, folders))}) if folders else found
+
+
+def _query(job: Job) -> StacQuery | None:
+    """The search, where the job names one or its scenes are a STAC document."""
+    if job.stac is not None:
+        return job.stac
+    named = job.scenes if isinstance(job.scenes, str) else ""
+    if not without_query(named).lower().endswith((".json", ".geojson")):
+        return None
+    from clearyear.scenes.catalog import Documents, is_stac
+
+    return StacQuery(url=named) if is_stac(Documents(named).read(named)) else None
+
+
+def _files(job: Job, masks: Sequence[str], period: Period) -> Found:
+    assert job.scenes is not None  # a job has scenes or a search
+    if job.pattern and has_band(job.pattern):
+        if not isinstance(job.scenes, str):
+            raise InputError("A list of files is given, and a pattern with {band}", "a folder", "give the folder")
+        return find_band_files(job.scenes, job.pattern, bands=job.bands, masks=masks, period=period)
+    if job.bands or masks:
+        what = f"bands {', '.join(job.bands)}" if job.bands else f"mask {', '.join(masks)}"
+        raise InputError(
+            f"The {what} cannot be told apart in {shown(job.scenes) if isinstance(job.scenes, str) else 'the list'}: "
+            "each file is a scene",
+            "--pattern with {band} (LC08_*_{band}.TIF), a STAC search, or a mask's own folder (--mask scl=FOLDER)",
+            "say which",
+        )
     return Found(scenes=tuple(find_scenes(job.scenes, pattern=job.pattern, period=period)))
+
+
+def _fused(found: Found, job: Job) -> Found:
+    if job.fuse == "none":
+        return found
+    looks = [look_of_name(scene.id, scene.datetime, _longitude(scene, job)) for scene in found.scenes]
+    return found.model_copy(update={"scenes": tuple(fuse(found.scenes, looks, job.fuse))})
+
+
+def _longitude(scene: Scene, job: Job) -> float | None:
+    """Of the scene's centre, where a solar day needs it: without a time of day the name's date is the day."""
+    moment = scene.datetime
+    if job.fuse != "solar-day" or moment.time() == moment.min.time():
+        return None
+    from rasterio.warp import transform
+
+    from clearyear.errors import ReadError
+    from clearyear.scenes.headers import read_header
+
+    try:
+        grid = read_header(next(iter(scene.assets.values()))).grid
+    except ReadError:
+        return None  # planning will name it
+    a, b, c, d, e, f = grid.transform
+    column, row = grid.width / 2, grid.height / 2
+    longitude, _ = transform(grid.crs, "EPSG:4326", [a * column + b * row + c], [d * column + e * row + f])
+    return float(longitude[0])

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,7 +27,7 @@ OPTIONS = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     # ^ the header of a COG in one request
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.TIF,.TIFF,.jp2,.JP2",
     "CPL_VSIL_CURL_NON_CACHED": "/vsigs/:/vsis3/:/vsicurl/",
     # ^ GDAL knows what it has read elsewhere by the address alone, and would go on giving a scene's old version
     "GDAL_CACHEMAX": "64",
@@ -47,11 +48,14 @@ for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402  the options must be in place before GDAL starts
-from rasterio.errors import RasterioError  # noqa: E402
+from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
 from clearyear.stores import gdal_path, hush, is_remote, shown  # noqa: E402
+
+# Scenes without georeference are normal: a STAC item has it, or nobody needs it. Planning says where it is missed.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
 class _Hush(logging.Filter):
@@ -67,6 +71,11 @@ for _name in ("rasterio", "rasterio._err", "rasterio._env", "rasterio._io", "ras
 
 DRIVER = "GTiff"
 """What a scene may be. A VRT could reach elsewhere; it is not a scene."""
+
+JPEG2000 = "JP2OpenJPEG"
+"""What else it may be, whatever it is called: the driver looks at a file's first bytes."""
+
+_NOT_MINE = "not recognized as being in a supported file format"
 
 FAST_DRIVER = "LIBERTIFF"
 """GDAL's other reader of GeoTIFF (3.11 and later): used where it is faster and the pixels are known to be equal."""
@@ -94,7 +103,7 @@ def open_raster(uri: str) -> Iterator[DatasetReader]:
         ReadError: it cannot be opened or, inside the block, read. ``transient`` where trying again may help:
             any failure of a remote file that is not «forbidden» or «not found».
     """
-    with _as_read_error(uri), rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False) as dataset:
+    with _as_read_error(uri), _open_as_scene(uri) as dataset:
         yield dataset
 
 
@@ -129,9 +138,23 @@ def cache_bytes() -> int:
     return int(text) << 20 if int(text) < 100_000 else int(text)
 
 
+def _open_as_scene(uri: str) -> DatasetReader:
+    """By the driver whose first bytes the file has; the error is that of the one that knew it."""
+    try:
+        return rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False)
+    except RasterioError as error:
+        if _NOT_MINE not in words(error):
+            raise
+        try:
+            # A world file beside it is a sidecar like any other.
+            return rasterio.open(gdal_path(uri), driver=JPEG2000, sharing=False, GEOREF_SOURCES="INTERNAL")
+        except RasterioError as other:
+            raise (error if _NOT_MINE in words(other) else other) from None
+
+
 def _open(uri: str) -> DatasetReader:
     """The dataset to read pixels from; of local files only, since the other driver asks servers more often."""
-    dataset = rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False)
+    dataset = _open_as_scene(uri)
     if is_remote(uri) or not _has_fast_driver() or not _agrees(dataset):
         return dataset
     dataset.close()

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from clearyear.errors import InputError
 
 _ID = re.compile(r"x(\d{5,})_y(\d{5,})")
+_SAME_PLACE = 1e-3
+"""Pixels."""
+
 _MOST_WINDOWS = 1_000_000
 """A continent at 10 m in windows of 1024 px has some 40,000."""
 
@@ -120,6 +123,29 @@ class Grid(BaseModel):
                 window=window.id,
             )
         return window
+
+    def offset_of(self, other: "Grid") -> tuple[int, int] | None:
+        """Column and row of ``other``'s first pixel where all its pixels are this grid's, negative ones too; else None.
+
+        CRSs are compared as text. A thousandth of a pixel, over the whole raster, is what rounding in a header makes.
+        """
+        a, b, c, d, e, f = self.transform
+        det = a * e - b * d
+        if other.crs != self.crs or not det:
+            return None
+        ends = []
+        for x, y in ((0, 0), (other.width, 0), (0, other.height)):
+            u, v, w, p, q, r = other.transform
+            dx, dy = u * x + v * y + w - c, p * x + q * y + r - f
+            ends.append(((e * dx - b * dy) / det, (a * dy - d * dx) / det))
+        col, row = round(ends[0][0]), round(ends[0][1])
+        wanted = ((col, row), (col + other.width, row), (col, row + other.height))
+        off = max(
+            abs(is_ - want)
+            for end, corner in zip(ends, wanted, strict=True)
+            for is_, want in zip(end, corner, strict=True)
+        )
+        return (col, row) if off < _SAME_PLACE else None
 
     def transform_of(self, window: Window) -> tuple[float, float, float, float, float, float]:
         """The affine transform of the window's own pixels."""

@@ -1,21 +1,21 @@
 """The job: what a user asks for, as flags, a YAML file or the form in the Prefect UI."""
 
 import difflib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from clearyear.display import Display
 from clearyear.errors import InputError
-from clearyear.job_types import Compression, LayerName, ReducerName
+from clearyear.job_types import Compression, LayerName, ReducerName, Resolution, Text
+from clearyear.mask_presets import JobMask
 from clearyear.plan import NAME
+from clearyear.scenes.fuse import Fuse
+from clearyear.scenes.stac_query import StacQuery
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]
-
-Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
 
 
 class Job(BaseModel):
@@ -23,10 +23,11 @@ class Job(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Composite job", hide_input_in_errors=True)
 
-    scenes: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+    scenes: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
+        default=None,
         title="Scenes",
         description="A folder or gs:// prefix of GeoTIFF scenes (/data/t31tcj, gs://bucket/t31tcj), a manifest "
-        "(.csv or .json), or a list of files.",
+        "(.csv or .json), a saved STAC search or catalogue (.json), or a list of files. Left out with stac.",
         examples=["gs://my-bucket/t31tcj", "scenes.csv"],
     )
     out: Text = Field(
@@ -46,7 +47,8 @@ class Job(BaseModel):
         default=None,
         title="File-name pattern",
         description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
-        "stands. Left out: every .tif, dated by the first date in its name.",
+        "stands, {band} that each band is a file (LC08_*_{band}.TIF), {id} what a scene is called. "
+        "Left out: every .tif, dated by the first date in its name.",
     )
     reducer: ReducerName = Field(
         default="luminance-median",
@@ -146,6 +148,30 @@ class Job(BaseModel):
         title="Windows per job",
         description="How many windows a flow run of window-batch has at most, when a work pool is named.",
     )
+    crs: Text | None = Field(
+        default=None,
+        title="CRS of the result",
+        description="EPSG:32633, say: scenes of another are resampled. Left out: the one all scenes have.",
+    )
+    resolution: Resolution | None = Field(
+        default=None,
+        title="Resolution of the result",
+        description="Side of a pixel in units of the CRS, edges at multiples of it; or a band's name (B04), whose "
+        "pixels are then the result's. Left out: the scenes' own pixels.",
+        examples=[10, "B04"],
+    )
+    area: Text | list[float] | None = Field(
+        default=None,
+        title="Area",
+        description="west,south,east,north in degrees, or a GeoJSON file: the result is cropped to the box round it. "
+        "Left out: all that the scenes cover.",
+        examples=["14.1,45.9,14.4,46.1"],
+    )
+    resampling: Literal["nearest", "bilinear", "cubic"] = Field(
+        default="nearest",
+        title="Resampling",
+        description="How bands come to another grid. Class and bit bands are always nearest.",
+    )
     outputs: Literal["stacked", "per-band"] = Field(
         default="stacked",
         title="Files",
@@ -157,26 +183,43 @@ class Job(BaseModel):
         description="Make an RGBA picture beside the mosaic, with one fixed stretch, so that months compare: "
         '{"bands": ["red", "green", "blue"], "min": 0, "max": 3000, "gamma": 1.0}; numbers are the composite\'s.',
     )
+    # -- where scenes come from, beside ``scenes`` itself
+    stac: StacQuery | None = Field(
+        default=None,
+        title="STAC search",
+        description='Instead of scenes, from an API or catalogue: {"url": …, "collections": […], "bbox": …}.',
+    )
+    bands: list[Text] = Field(
+        default_factory=list,
+        title="Bands",
+        description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
+        "Left out: the items' true-colour image.",
+    )
+    masks: list[JobMask] = Field(
+        default_factory=list,
+        title="Masks",
+        description='Class or bit bands that say which samples not to use: scl, or {"asset": "scl", "from": …}.',
+    )
+    fuse: Fuse = Field(
+        default="none",
+        title="Scenes of one observation",
+        description="newest-processing: of doubles the one processed last. solar-day: that, and what a platform sees "
+        "on one day is one observation.",
+    )
 
+    @property
+    def region(self) -> str | list[float] | dict[str, Any] | None:
+        """What the result is cropped to: ``area``, or else where the STAC search looks."""
+        return self.area if self.area is not None or self.stac is None else self.stac.area
 
-def load_job(path: str, **overrides: Any) -> Job:
-    """A job from a YAML file; what is given beside it wins.
-
-    Raises:
-        InputError: the file cannot be read, or a key is unknown or has a wrong value.
-    """
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(
-            f"The job file {path} cannot be read ({error.strerror})", "a YAML file", "correct the path"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())
-        raise InputError(f"The job file {path} is not YAML ({words})", "keys and values", "correct it") from error
-    if not isinstance(document, dict):
-        raise InputError(f"The job file {path} holds no keys", "scenes: …, out: …, period: …", "write them")
-    return make_job({**document, **overrides}, where=f"the job file {path}")
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.scenes is None) is (self.stac is None):
+            found = "'scenes' is missing" if self.scenes is None else "'scenes' and 'stac' both say where scenes are"
+            raise PydanticCustomError(
+                "scenes_missing" if self.scenes is None else "scenes_twice", "{found}", {"found": found}
+            )
+        return self
 
 
 def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
@@ -193,7 +236,7 @@ def make_job(values: dict[str, Any], *, where: str = "the job") -> Job:
         keys = f"the keys {', '.join(Job.model_fields)}" if "extra_forbidden" in kinds else "values of these kinds"
         raise InputError(
             f"In {where}: {'; '.join(complaints)}",
-            "at least the keys scenes and out" if kinds == {"missing"} else keys,
+            "at least the keys scenes (or stac) and out" if kinds <= {"missing", "scenes_missing"} else keys,
             "correct it; `clearyear run --help` explains each",
         ) from error
 
@@ -203,6 +246,8 @@ def _complaint(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.replace("-", "_"), Job.model_fields, n=1)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if not error["loc"]:
+        return str(error["msg"])
     if error["type"] == "missing":
         return f"{key!r} is missing"
     return f"{key} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"

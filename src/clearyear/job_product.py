@@ -59,6 +59,7 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
         compress=job.compress if isinstance(job.compress, str) else "deflate",
         assets=found.assets,
         masks=tuple(masks),
+        resampling=job.resampling,
         options=job.options,
         scale=found.scale,
         offset=found.offset,

@@ -1,9 +1,10 @@
 """Values of a job's keys that are more than a plain type: what they may be, and what the form in the UI offers."""
 
+import math
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from clearyear.reducers import REDUCERS, is_plugin
 from clearyear.reducers.plugins import NAME as PLUGIN
@@ -35,6 +36,17 @@ def _compression(value: str | dict[str, str]) -> str | dict[str, str]:
     return value
 
 
+def _resolution(value: Any) -> Any:
+    """``10`` of the command line for 10; what is no number is a band."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    if isinstance(value, bool) or not 0 < number < math.inf:
+        raise ValueError("a resolution is a positive number, or the name of a band")
+    return number
+
+
 def _or(names: Iterable[str]) -> str:
     *first, last = (f"'{name}'" for name in names)
     return f"{', '.join(first)} or {last}" if first else last
@@ -58,3 +70,5 @@ Compression = Annotated[
     AfterValidator(_compression),
     WithJsonSchema({"anyOf": [*_COMPRESSION["anyOf"], {"type": "object", "additionalProperties": _COMPRESSION}]}),
 ]
+Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
+Resolution = Annotated[float | Text, BeforeValidator(_resolution)]

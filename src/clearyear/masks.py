@@ -5,6 +5,7 @@ that while they read, so that no mask of a stack is made for it. A mask from els
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,59 @@ class Mask(BaseModel):
     def halo(self) -> int:
         """How many of the band's pixels beyond a window's edge decide about those within: an opening looks twice."""
         return 2 * self.opening + self.dilation
+
+
+def erased_by(mask: Mask, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which samples the classes and bits of a mask erase, before morphology.
+
+    Args:
+        mask: its ``classes``, and its ``bits``, each a field whose value is one of those listed.
+        values: (H, W) of any integer type.
+
+    Returns:
+        (H, W), True = erased.
+    """
+    if values.dtype.itemsize > 2:
+        return _erased(mask, values)
+    table = _erasing(mask, str(values.dtype))
+    erased: NDArray[np.bool_] = table[values.view(f"u{values.dtype.itemsize}")]
+    return erased
+
+
+@lru_cache(maxsize=64)
+def _erasing(mask: Mask, dtype: str) -> NDArray[np.bool_]:
+    """Whether each value of a type of 8 or 16 bits is erased, in the order of its bits: to look up, a byte a pixel."""
+    bits = np.dtype(dtype).itemsize * 8
+    return _erased(mask, np.arange(1 << bits, dtype=f"u{bits // 8}").view(dtype))
+
+
+def _erased(mask: Mask, values: NDArray[Any]) -> NDArray[np.bool_]:
+    erased: NDArray[np.bool_] = np.isin(values, np.array(mask.classes, np.int64))
+    for bits in mask.bits:
+        field = (values.astype(np.uint64) >> np.uint64(bits.shift)) & np.uint64((1 << bits.width) - 1)
+        erased |= np.isin(field, np.array(bits.values, np.uint64))
+    return erased
+
+
+def grown(mask: Mask, erased: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is erased after the mask's opening and dilation.
+
+    Both are with the disk of all (dx, dy) with dx² + dy² ≤ radius². Beyond the array nothing is erased: at an image's
+    edge an opening keeps only what holds a whole disk inside the image. Of a part of an image those pixels are exact
+    that lie ``mask.halo`` or more from where it was cut.
+
+    Args:
+        mask: its ``opening`` and ``dilation``, in pixels.
+        erased: (H, W), True = erased.
+
+    Returns:
+        (H, W), True = erased.
+    """
+    from clearyear.morphology import near, opened
+
+    if mask.opening:
+        erased = opened(erased, mask.opening)
+    return near(erased, mask.dilation) if mask.dilation else erased
 
 
 def invalid_values_of(values: Sequence[float], dtype: np.dtype[Any]) -> NDArray[Any]:

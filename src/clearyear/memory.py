@@ -10,10 +10,17 @@ from itertools import pairwise
 
 import numpy as np
 
+from clearyear.coordinates import FIELD_BYTES
 from clearyear.grid import Window
 from clearyear.plan import Plan
 from clearyear.settings import current_settings
 from clearyear.stores import is_remote
+
+_JOB_PIXEL_BYTES = 4
+"""Of the window, while a file's validity is worked out: where it reaches, what it erases, and what of that is not."""
+
+_MASK_ITEMSIZE = 4
+"""Bytes of a mask band's value at most: they are of uint8 or uint16, a few of uint32."""
 
 COMFORTABLE_BYTES = 192_000_000
 """A piece's stack is no larger than this unless one block of every scene is: 216 scenes of 512² × 3 are 170 MB."""
@@ -21,6 +28,12 @@ COMFORTABLE_BYTES = 192_000_000
 STRIP_SAMPLES = 1 << 22
 """Samples (T × B × pixels) reduced by one call: a millisecond or two, so that threads share a piece evenly."""
 
+
+SOURCE_BYTES = 32_000_000
+"""Of a file on another grid no more than this is held unpacked at once by a thread, a window being cut for it."""
+
+MASK_BYTES = 4
+"""A pixel of a mask band takes beside its value: what is erased, opened, dilated, and one more while that is done."""
 
 RANGE_BYTES = 1 << 20
 """A range asked for in one request is no longer than this unless one block is. Longer ones gain nothing, since many
@@ -77,10 +90,10 @@ def in_flight_bytes(plan: Plan) -> int:
     A request under way holds its range twice while the last of it arrives; then comes one unpacked block. With 24
     requests and blocks of 512² × 3 bytes these are 69 MB.
     """
-    if not any(is_remote(scene.uri) for scene in plan.scenes):
+    if not any(is_remote(uri) for scene in plan.scenes for uri in scene.assets.values()):
         return 0
     block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * plan.itemsize
-    return current_settings().requests * (2 * max(RANGE_BYTES, block) + block)
+    return current_settings().requests * (2 * max(RANGE_BYTES, block) + block + _held_bytes(plan))
 
 
 def strip_rows(plan: Plan, width: int, height: int) -> int:
@@ -101,7 +114,29 @@ def _bytes(plan: Plan, window: Window, largest: int, threads: int) -> int:
         n_scenes=len(plan.scenes), n_bands=product.n_bands, dtype=product.dtype, n_pixels=n_pixels
     )
     # Layers stand as arrays, as what GDAL compresses and as the file's bytes; the third copy covers the strips' own.
-    return plan.sample_bytes * largest + threads * (kernel + 2 * block) + 3 * layers
+    beside = 0 if plan.is_plain else largest * _pixel_bytes(plan, threads) + threads * _held_bytes(plan)
+    return plan.sample_bytes * largest + threads * (kernel + 2 * block) + 3 * layers + beside
+
+
+def _pixel_bytes(plan: Plan, threads: int) -> int:
+    """Bytes of one pixel beside the stack: the mask, the pixel's place in every other CRS, a job's own masks."""
+    crss = {place.crs for scene in plan.scenes for place in scene.places.values()} - {plan.grid.crs}
+    # While the places in one CRS are worked out, the points they come from stand beside them.
+    fields = FIELD_BYTES * (len(crss) + 1) if crss else 0
+    return len(plan.scenes) * plan.valid_bands * plan.valid_masks + fields + threads * _JOB_PIXEL_BYTES
+
+
+def _held_bytes(plan: Plan) -> int:
+    """Bytes of a file that one thread holds at most in order to resample it, or to work out a mask."""
+    grid, product = plan.grid, plan.product
+    sample = plan.itemsize * (product.n_bands if product.assets == ("data",) else 1)
+    masks = {mask.asset for mask in product.masks}
+    sizes = [0]
+    for scene in plan.scenes:
+        sizes += [p.width * p.height * sample for a, p in scene.places.items() if p.offset is None and a not in masks]
+        held = [scene.places.get(asset, grid) for asset in masks]
+        sizes += [place.width * place.height * (_MASK_ITEMSIZE + MASK_BYTES) for place in held]
+    return min(SOURCE_BYTES, max(sizes))
 
 
 def _piece_size(plan: Plan, window: Window, window_bytes: int | None, threads: int) -> tuple[int, int]:

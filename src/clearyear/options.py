@@ -10,6 +10,7 @@ import click
 
 from clearyear import console
 from clearyear.errors import ClearyearError, InputError
+from clearyear.source_options import source_keys, source_options
 
 if TYPE_CHECKING:
     from clearyear.job import Job
@@ -70,6 +71,16 @@ def _words(error: Exception) -> str:
     return re.sub(r"\s*\n\s*", " ", str(error)).strip()
 
 
+def _grid_options() -> list[Callable[..., Any]]:
+    """Onto which grid scenes are brought."""
+    return [
+        click.option("--crs", help="CRS of the result: EPSG:32633.  [default: the scenes' own]"),
+        click.option("--resolution", help="Its pixels: a number in units of the CRS, or a band whose pixels it takes."),
+        click.option("--area", help="Crop to west,south,east,north in degrees, or to a GeoJSON file."),
+        click.option("--resampling", help="nearest, bilinear or cubic, for bands on another grid.  [default: nearest]"),
+    ]
+
+
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The job as flags; each overrides the job file's key of the same name."""
     options = [
@@ -103,11 +114,13 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        *_grid_options(),
         click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
         click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
         click.option(
             "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
         ),
+        *source_options(),
     ]
     for option in reversed(options):
         function = option(function)
@@ -131,9 +144,10 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     Raises:
         InputError: there is neither, or a key or value is wrong.
     """
-    from clearyear.job import load_job, make_job
+    from clearyear.job import make_job
+    from clearyear.job_file import load_job
 
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = source_keys({key: value for key, value in flags.items() if value is not None})
     for key in ("layers", "nodata", "saturated"):
         if key in given:
             given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
@@ -142,6 +156,8 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
             given[key] = _mapping(key, given[key])
     if job_file:
         return load_job(job_file, **given)
-    if "scenes" not in given:
-        raise InputError("No scenes are given", "a JOB.yaml, or --scenes and --out", "see `clearyear run --help`")
+    if "scenes" not in given and "stac" not in given:
+        raise InputError(
+            "No scenes are given", "a JOB.yaml, or --scenes (or --stac) and --out", "see `clearyear run --help`"
+        )
     return make_job(given, where="the arguments")

@@ -101,6 +101,34 @@ class Plan(BaseModel):
         return self.reducer.kind(layer, Inputs(dtype=product.dtype, nodata=product.nodata, band_names=names))
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether each scene is one file on the grid itself, with nothing beside it: what needs the least reading."""
+        special = any(scene.places or scene.add or scene.group for scene in self.scenes)
+        return self.product.assets == ("data",) and not self.product.masks and not special
+
+    @cached_property
+    def valid_bands(self) -> int:
+        """Bands of the mask that goes beside a stack: none where values alone say what is valid; one; one a band.
+
+        One a band where the bands of a scene do not reach equally far, or each is fused on its own.
+        """
+        assets, masks = self.product.assets, self.product.masks
+        placed = [{scene.places.get(asset) for asset in assets} for scene in self.scenes]
+        groups = [scene.group for scene in self.scenes if scene.group]
+        fused = len(set(groups)) < len(groups)
+        if not (masks or fused or any(places != {None} for places in placed)):
+            return 0
+        apart = any(len(places) > 1 for places in placed) or (fused and not self.reducer.whole_samples)
+        return self.product.n_bands if apart else 1
+
+    @cached_property
+    def valid_masks(self) -> int:
+        """How many such masks: one; two where the reducer wants to know it before opening and dilation too; or none."""
+        grows = any(mask.opening or mask.dilation for mask in self.product.masks)
+        wanted = 2 if grows and self.reducer.wants_raw else 1
+        return wanted if self.valid_bands else 0
+
+    @cached_property
     def files(self) -> dict[str, tuple[str, int | None]]:
         """The product's files: see ``files_of``."""
         return files_of(self.product, self._kind)
@@ -154,7 +182,11 @@ class Plan(BaseModel):
     def read_bytes(self, window: Window) -> int:
         """About how many stored bytes the window's reads cost: its share of each scene's file."""
         share = window.n_pixels / (self.grid.width * self.grid.height)
-        return round(share * sum(scene.size for scene in self.scenes))
+        if self.is_plain:
+            return round(share * sum(scene.size for scene in self.scenes))
+        first = self.product.assets[0]  # stands for all files of a scene
+        places = [(scene.size, scene.places.get(first)) for scene in self.scenes]
+        return round(sum(size * (place.share(self.grid, window) if place else share) for size, place in places))
 
     def reduce_seconds(self, windows: Sequence[Window]) -> float:
         """About what reducing these windows takes of one core beside reading them; 0 where reading takes far longer."""

@@ -5,14 +5,18 @@ import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from clearyear.area import read_area
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
+from clearyear.geobox import Wish
 from clearyear.job import Job
 from clearyear.job_product import product_of
-from clearyear.periods import parse_period, year_before
+from clearyear.mask_presets import masks_of
+from clearyear.periods import Period, parse_period, year_before
+from clearyear.places import lay_out
 from clearyear.plan import Plan
 from clearyear.scenes import changed_scenes
-from clearyear.scenes.headers import common_header
+from clearyear.scenes.scene import Found
 from clearyear.stac import wgs84_geometries
 from clearyear.stores import Store, check_destination, open_store
 
@@ -33,16 +37,32 @@ def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     """
     check_destination(job.out)
     period = parse_period(job.period) if job.period else year_before(due or datetime.now(UTC))
-    found = find(job, period)
-    scenes = found.scenes
-    header = common_header(scenes, max_unreadable=job.max_failed_reads)
-    product = product_of(job, header, found)
-    header.grid.check_count(job.tile_size, scenes[0].id)
+    return plan_of(job, period, find(job, period))
+
+
+def plan_of(job: Job, period: Period, found: Found) -> Plan:
+    """The plan of scenes that are found already, whichever source they come from; writes nothing.
+
+    Args:
+        job: what is asked for.
+        period: what the result is called after.
+        found: the scenes.
+
+    Raises:
+        InputError: scenes that do not fit together, a grid that cannot be, a reducer that cannot use them.
+    """
+    area = read_area(job.region) if job.region is not None else None
+    wish = Wish(crs=job.crs, resolution=job.resolution, area=area)
+    masks = masks_of(job.masks)
+    layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)
+    scenes, grid, header = layout.scenes, layout.grid, layout.header
+    product = product_of(job, header, found.model_copy(update={"scenes": scenes}), masks)
+    grid.check_count(job.tile_size, scenes[0].id)
     return Plan(
         product=product,
         period=period,
         scenes=scenes,
-        grid=header.grid,
+        grid=grid,
         tile_size=job.tile_size,
         max_failed_reads=job.max_failed_reads,
         min_completeness=0.0 if job.allow_missing else job.min_completeness,

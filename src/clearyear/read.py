@@ -86,7 +86,7 @@ def _try_read(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]
 
 def _steps(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> list[Step]:
     """What must be done to read one scene."""
-    _check_version(scene)
+    check_version(scene.uri, scene.version)
     source = source_of(scene.uri, scene.version)
     found = source.shape()
     if found != (grid.width, grid.height, out.shape[0], str(out.dtype)):
@@ -111,7 +111,7 @@ def _reading(
     if not indices:
         yield dict
         return
-    pool = _requests(current_settings().requests)
+    pool = requests()
 
     def begin(index: int) -> tuple[list[Future[None]], ReadError | None]:
         """Read the header and one range; have others read the rest."""
@@ -153,17 +153,25 @@ def _read_error(part: Future[None]) -> ReadError | None:
     return None
 
 
+def requests() -> ThreadPoolExecutor:
+    """The process's threads for what lies elsewhere, as many as the setting allows."""
+    return _requests(current_settings().requests)
+
+
 @lru_cache(maxsize=1)
 def _requests(most: int) -> ThreadPoolExecutor:
     """The threads that fetch and decode what lies elsewhere: one request each."""
     return ThreadPoolExecutor(most, thread_name_prefix="clearyear-request")
 
 
-def _check_version(scene: Scene) -> None:
+def check_version(uri: str, version: str) -> None:
     """Refuse a local file written since the plan was made: windows of one plan must not mix two versions of a scene.
 
     Elsewhere each answer tells the version of its bytes.
+
+    Raises:
+        ReadError: it is another version by now.
     """
-    version = None if is_remote(scene.uri) else local_version(split_uri(scene.uri)[2])
-    if version is not None and version != scene.version:
-        raise ReadError("has changed since the plan was made", uri=scene.uri)
+    now = None if is_remote(uri) else local_version(split_uri(uri)[2])
+    if now is not None and now != version:
+        raise ReadError("has changed since the plan was made", uri=uri)

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
     )
+    sign_hook: str = Field(
+        default="", description="package.module:function that signs addresses, for jobs with stac.sign: hook."
+    )
     gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     plugins: str = Field(

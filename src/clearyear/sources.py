@@ -11,10 +11,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.io import DatasetReader
 
 from clearyear.cog import rasterio_window
 from clearyear.errors import ReadError
-from clearyear.gdal import borrow_raster
+from clearyear.gdal import JPEG2000, borrow_raster
 from clearyear.grid import Window
 from clearyear.settings import current_settings
 from clearyear.stores import is_remote, shown, split_uri
@@ -71,7 +72,10 @@ class GdalSource:
         """Fill ``out`` (B, H, W) with ``piece``."""
         try:
             with borrow_raster(self.uri, self.version) as dataset:
-                dataset.read(window=_box(piece), out=out)
+                if dataset.driver == JPEG2000:
+                    _read_block_by_block(dataset, piece, out)
+                else:
+                    dataset.read(window=_box(piece), out=out)
                 if not is_remote(self.uri):
                     check_blocks(dataset, split_uri(self.uri)[2], piece)
         except ReadError as error:
@@ -80,6 +84,23 @@ class GdalSource:
             raise
         # GDAL cannot be told which version to read. What lies there after the read has lain there during it.
         _check_remote(self.uri, self.version)
+
+
+def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic]) -> None:
+    """Of several JPEG 2000 blocks GDAL decodes each in a thread of its own, and does not say when one fails."""
+    height, width = dataset.block_shapes[0]
+    bottom, right = piece.row_off + piece.height, piece.col_off + piece.width
+    for row in range(piece.row_off // height * height, bottom, height):
+        for col in range(piece.col_off // width * width, right, width):
+            top, left = max(row, piece.row_off), max(col, piece.col_off)
+            part = Window(
+                col_off=left,
+                row_off=top,
+                width=min(col + width, right) - left,
+                height=min(row + height, bottom) - top,
+            )
+            y, x = top - piece.row_off, left - piece.col_off
+            dataset.read(window=_box(part), out=out[:, y : y + part.height, x : x + part.width])
 
 
 def source_of(uri: str, version: str) -> Source:

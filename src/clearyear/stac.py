@@ -56,8 +56,9 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
         item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
+    first = plan.product.assets[0]  # of several files one stands for the scene
     for scene in plan.scenes:
-        href = scene.identity["data"] if "://" in scene.uri else Path(scene.uri).as_uri()
+        href = scene.identity[first] if "://" in scene.assets[first] else Path(scene.assets[first]).as_uri()
         item.add_link(pystac.Link("derived_from", redact(href), media_type=pystac.MediaType.GEOTIFF, title=scene.id))
     return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
 

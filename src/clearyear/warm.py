@@ -10,6 +10,8 @@ from clearyear.reducers.geomedian_kernel import geomedian_kernel
 from clearyear.reducers.kernels import rank_kernel
 from clearyear.reducers.luminance_kernel import luminance_kernel
 from clearyear.reducers.ranks import DTYPES
+from clearyear.resample import extent_kernel, sample_kernel
+from clearyear.samples import harmonise_kernel, keep_first_kernel
 
 
 def warm() -> int:
@@ -26,13 +28,21 @@ def warm() -> int:
             # A window as it was reduced, and rows put together from blocks, lie alike in memory.
             level.push(np.zeros((3, side, side), dtype))
             kernels += 1
-    # The reducers' kernels state their types; making one compiles it, and it takes nothing else.
+    # These kernels state their types; making one compiles it, and it takes nothing else.
     luminance_kernel()
+    extent_kernel()
     for dtype in DTYPES:
-        for make in (rank_kernel, geomedian_kernel, distance_kernel):
+        for make in (
+            rank_kernel,
+            geomedian_kernel,
+            distance_kernel,
+            sample_kernel,
+            harmonise_kernel,
+            keep_first_kernel,
+        ):
             make(dtype)
             kernels += 1
-    return kernels + 1
+    return kernels + 3
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from clearyear.errors import WindowError
 from clearyear.grid import Window
 from clearyear.layers import block_of, frame_of, layer_of
 from clearyear.memory import pieces, strip_rows
+from clearyear.observe import Observed, observe
 from clearyear.plan import Plan
-from clearyear.read import FailedRead, read_stack
+from clearyear.read import FailedRead
 from clearyear.reducers.base import Layers
 from clearyear.scenes.scene import Scene
 from clearyear.stores import Store
@@ -143,25 +144,22 @@ def _reduce_pieces(
     plan: Plan, window: Window, parts: Sequence[Window], scenes: Sequence[Scene], threads: int
 ) -> tuple[Layers | None, list[FailedRead]]:
     """All pieces of a window from exactly these scenes, or None and what failed in the first piece that did."""
-    product = plan.product
     buffer = _buffer(plan.sample_bytes * max(part.n_pixels for part in parts))
     layers: Layers = {}
     with ExitStack() as stack_of:
         pool = stack_of.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         for part in parts:
-            stack, _, failed = read_stack(
-                scenes, plan.grid, part, n_bands=product.n_bands, dtype=product.dtype, buffer=buffer, pool=pool
-            )
-            if failed:
-                return None, failed
+            seen = observe(plan, scenes, part, buffer=buffer, pool=pool)
+            if seen.failed:
+                return None, seen.failed
             place = (part.row_off - window.row_off, part.col_off - window.col_off)
-            _reduce_piece(plan, stack, place, window, layers, pool)
+            _reduce_piece(plan, seen, place, window, layers, pool)
     return layers, []
 
 
 def _reduce_piece(
     plan: Plan,
-    stack: NDArray[np.generic],
+    seen: Observed,
     place: tuple[int, int],
     window: Window,
     layers: Layers,
@@ -169,12 +167,14 @@ def _reduce_piece(
 ) -> None:
     """Reduce one piece strip by strip and put the strips where they belong in ``layers``, made at the first."""
     reducer = plan.reducer
-    _, _, height, width = stack.shape
+    _, _, height, width = seen.stack.shape
     rows = strip_rows(plan, width, height)
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
-        strip = stack[:, :, top : top + rows]
-        return top, reducer.reduce(strip, plan.product.invalid_values, plan.product.nodata, wanted=plan.product.layers)
+        strip, valid, raw = seen.strip(slice(top, top + rows))
+        product = plan.product
+        values = (product.invalid_values, product.nodata)
+        return top, reducer.reduce(strip, *values, valid=valid, raw=raw, wanted=product.layers)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():

@@ -56,13 +56,15 @@ def find_scenes(
 
 def changed_scenes(scenes: Sequence[Scene]) -> list[str]:
     """In words: which scenes are gone or no longer in the version the plan knows."""
+    files = [(scene.id, uri, version) for scene in scenes for _, uri, version in scene.files()]
     with ThreadPoolExecutor(16) as pool:
-        now = list(pool.map(lambda scene: stat_uri(scene.uri), scenes))
-    return [
-        f"{scene.id} is gone ({shown(scene.uri)})" if entry is None else f"{scene.id} has changed ({shown(scene.uri)})"
-        for scene, entry in zip(scenes, now, strict=True)
-        if entry is None or entry.version != scene.version
-    ]
+        now = list(pool.map(lambda file: stat_uri(file[1]), files))
+    changed: dict[str, str] = {}
+    for (scene_id, uri, version), entry in zip(files, now, strict=True):
+        if entry is None or entry.version != version:
+            what = "is gone" if entry is None else "has changed"
+            changed.setdefault(scene_id, f"{scene_id} {what} ({shown(uri)})")
+    return list(changed.values())
 
 
 def _listed(source: str, names: NamePattern) -> list[Scene]:

@@ -2,18 +2,19 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from affine import Affine
 from rasterio.io import DatasetReader
 
 from clearyear.errors import InputError, ReadError
-from clearyear.gdal import open_raster
+from clearyear.gdal import JPEG2000, open_raster
 from clearyear.grid import Grid
-from clearyear.scenes.scene import Scene
+from clearyear.scenes.scene import Place, Scene
 from clearyear.stores import shown
 
 _THREADS = 16
@@ -40,12 +41,14 @@ class Header:
     band_names: tuple[str, ...]
     """Band descriptions; empty strings where there is none."""
 
-    def differences(self, other: "Header") -> list[str]:
-        """In words: how ``self`` differs from ``other`` in what must be equal."""
-        pairs = {
+    def differences(self, other: "Header", *, grid: bool = True) -> list[str]:
+        """In words: how ``self`` differs from ``other`` in what must be equal; ``grid``: whether that must be."""
+        places = {
             "size": (f"{self.grid.width}×{self.grid.height} px", f"{other.grid.width}×{other.grid.height} px"),
             "CRS": (self.grid.crs, other.grid.crs),
             "transform": (self.grid.transform, other.grid.transform),
+        }
+        pairs = (places if grid else {}) | {
             "bands": (self.count, other.count),
             "dtype": (self.dtype, other.dtype),
             "nodata": (self.nodata, other.nodata),
@@ -63,7 +66,9 @@ def read_header(uri: str) -> Header:
     """
     with open_raster(uri) as dataset:
         _refuse_monsters(dataset, uri)
-        transform = dataset.transform
+        # Of a JPEG 2000 file without georeference rasterio gives whatever lay in memory.
+        is_placed = dataset.crs or dataset.driver != JPEG2000
+        transform = dataset.transform if is_placed else Affine.identity()
         height, width = dataset.block_shapes[0]
         return Header(
             grid=Grid(
@@ -92,55 +97,98 @@ def _refuse_monsters(dataset: DatasetReader, uri: str) -> None:
         raise ReadError(f"its blocks are of {size / 1e6:,.0f} MB, at most 268 MB are read: tile it", uri=uri)
 
 
-def common_header(scenes: Sequence[Scene], *, max_unreadable: int = 0) -> Header:
-    """The header all scenes share.
+def read_headers(
+    scenes: Sequence[Scene], assets: Sequence[str] = ("data",), *, max_unreadable: int = 0
+) -> dict[str, dict[str, Header]]:
+    """The headers of these files of all scenes, each read once a process.
 
     Args:
-        scenes: at least one.
+        scenes: at least one; each has these assets.
+        assets: which of their files.
         max_unreadable: how many scenes may fail to open; they stay scenes, and each window counts them.
 
     Returns:
-        The header of most of them.
+        Scene id → asset → header; a scene of which one file cannot be opened is not among them. Where a file has no
+        georeference of its own, what the source says of it (``Scene.places``) stands in the header.
 
     Raises:
-        InputError: more than ``max_unreadable`` cannot be opened, or some differ from the rest; all are named.
+        InputError: more than ``max_unreadable`` cannot be opened; all are named.
     """
+    files = [(scene, asset, uri, version) for scene in scenes for asset, uri, version in scene.files(assets)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        outcomes = list(pool.map(_try_header, scenes))
-    unreadable = [(s, o) for s, o in zip(scenes, outcomes, strict=True) if isinstance(o, ReadError)]
-    headers = {s.id: o for s, o in zip(scenes, outcomes, strict=True) if isinstance(o, Header)}
-    if len(unreadable) > max_unreadable or not headers:
+        outcomes = list(pool.map(lambda file: _try_header(file[2], file[3]), files))
+    unreadable: dict[str, str] = {}
+    headers: dict[str, dict[str, Header]] = {scene.id: {} for scene in scenes}
+    for (scene, asset, uri, _), outcome in zip(files, outcomes, strict=True):
+        if isinstance(outcome, ReadError):
+            unreadable.setdefault(scene.id, f"{scene.id} ({shown(uri)}: {outcome.found})")
+        else:
+            headers[scene.id][asset] = _located(outcome, scene.places.get(asset))
+    if len(unreadable) > max_unreadable or len(unreadable) == len(scenes):
         raise InputError(
-            f"{len(unreadable)} of {len(scenes)} scenes cannot be opened: "
-            + _some(f"{s.id} ({shown(s.uri)}: {e.found})" for s, e in unreadable),
+            f"{len(unreadable)} of {len(scenes)} scenes cannot be opened: {some(unreadable.values())}",
             f"GeoTIFF files; at most {max_unreadable} may fail (max_failed_reads)",
             "replace or leave out these files, or allow that many failed reads",
         )
-    keys = {scene_id: _key(header) for scene_id, header in headers.items()}
+    return {scene_id: found for scene_id, found in headers.items() if scene_id not in unreadable}
+
+
+def _located(header: Header, said: Place | None) -> Header:
+    """The header with the georeference a source gives where the file has none; the file knows better.
+
+    A source may speak of the file in its full size while a smaller one lies there: the extent is what both share.
+    """
+    if header.grid.crs or said is None:
+        return header
+    a, b, c, d, e, f = said.transform
+    x, y = said.width / header.grid.width, said.height / header.grid.height
+    place = {"crs": said.crs, "transform": (a * x, b * y, c, d * x, e * y, f)}
+    return replace(header, grid=header.grid.model_copy(update=place))
+
+
+def agree(headers: Mapping[str, Header], all_of: str, *, grid: bool = True) -> Header:
+    """The header most have, which all must have.
+
+    Args:
+        headers: by the name a message is to use.
+        all_of: how a message calls them all: 7 scenes, 38 files of 19 scenes.
+        grid: whether size, CRS and transform must be equal too.
+
+    Raises:
+        InputError: some differ from the rest; they are named.
+    """
+    keys = {name: _key(header, grid=grid) for name, header in headers.items()}
     usual = Counter(keys.values()).most_common(1)[0][0]
     reference = next(headers[i] for i, key in keys.items() if key == usual)
-    odd = [f"{i}: {', '.join(headers[i].differences(reference))}" for i, key in keys.items() if key != usual]
-    if odd:
+    odd = [f"{i}: {', '.join(headers[i].differences(reference, grid=grid))}" for i, key in keys.items() if key != usual]
+    if not odd:
+        return reference
+    found = f"{len(odd)} of {all_of} differ from the others: {some(odd)}"
+    if not grid:
         raise InputError(
-            f"{len(odd)} of {len(scenes)} scenes differ from the others: {_some(odd)}",
-            "one grid (size, CRS, transform), band count, dtype and nodata for all; nothing is resampled silently",
-            "leave these out with a pattern or a manifest, or warp them to the common grid first",
+            found, "one band count, dtype and nodata for all", "leave these out with a pattern or a manifest"
         )
-    return reference
+    raise InputError(
+        found,
+        "one grid (size, CRS, transform), band count, dtype and nodata for all; nothing is resampled silently",
+        "leave these out with a pattern or a manifest; or name the grid they are to be brought to: --resolution in "
+        "units of the CRS or the name of a band whose pixels it has, --crs where they have several, --area where "
+        "their pixels coincide and only a part is wanted",
+    )
 
 
 @lru_cache(maxsize=8192)
 def _known_header(uri: str, version: str) -> Header:
-    """The header of one version of a scene, read once a process: command line and flow both plan."""
+    """The header of one version of a file, read once a process: command line and flow both plan."""
     del version  # it is the key
     return read_header(uri)
 
 
-def _try_header(scene: Scene) -> Header | ReadError:
+def _try_header(uri: str, version: str) -> Header | ReadError:
     """The header, or why there is none; GDAL itself does not try again after a connection that broke off."""
     for pause in (*_PAUSES, None):
         try:
-            return _known_header(scene.uri, scene.version)
+            return _known_header(uri, version)
         except ReadError as error:
             if pause is None or not error.transient:
                 return error
@@ -148,13 +196,15 @@ def _try_header(scene: Scene) -> Header | ReadError:
     raise AssertionError("the last try returns")
 
 
-def _key(header: Header) -> str:
+def _key(header: Header, *, grid: bool) -> str:
     # Blocks may differ without changing a pixel; NaN nodata must equal itself, so compare as text.
-    grid = header.grid
-    return repr((grid.crs, grid.transform, grid.width, grid.height, header.count, header.dtype, header.nodata))
+    of = header.grid
+    where = (of.crs, of.transform, of.width, of.height) if grid else ()
+    return repr((*where, header.count, header.dtype, header.nodata))
 
 
-def _some(items: Iterable[str]) -> str:
+def some(items: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
     listed = list(items)
     more = f" … and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return "; ".join(listed[:_SHOWN]) + more

@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from clearyear.errors import InputError
@@ -51,26 +52,31 @@ class NamePattern:
 
     def datetime_of(self, name: str) -> datetime | None:
         """When the scene called ``name`` was taken (UTC), or None where the name does not tell."""
-        return self._from_codes(name) if self._dated else _first_date(name)
+        return self._from_codes(name) if self._dated else first_date(name)
 
     def _from_codes(self, name: str) -> datetime | None:
         match = self._regex.fullmatch(name)
-        parts = match.groupdict() if match else {}
-        if "Y" not in parts:
-            return None
-        text, form = parts["Y"], "%Y"
-        for code in "mdjHMS":
-            if code in parts:
-                text, form = f"{text} {parts[code]}", f"{form} %{code}"
-        try:
-            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        # strptime takes day 366 of any year, and of most that is the next year's first.
-        return moment if moment.year == int(parts["Y"]) else None
+        return moment_of(match.groupdict()) if match else None
 
 
-def _first_date(name: str) -> datetime | None:
+def moment_of(parts: Mapping[str, str]) -> datetime | None:
+    """The moment (UTC) that the codes' texts, ``Y m d j H M S``, tell; None where there is no year or no such day."""
+    if "Y" not in parts:
+        return None
+    text, form = parts["Y"], "%Y"
+    for code in "mdjHMS":
+        if code in parts:
+            text, form = f"{text} {parts[code]}", f"{form} %{code}"
+    try:
+        moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    # strptime takes day 366 of any year, and of most that is the next year's first.
+    return moment if moment.year == int(parts["Y"]) else None
+
+
+def first_date(name: str) -> datetime | None:
+    """The first date in a name, with its time of day where that follows (UTC); None where there is none."""
     for match in _DATE.finditer(name):
         try:
             return datetime(*(int(part or 0) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
@@ -80,6 +86,21 @@ def _first_date(name: str) -> datetime | None:
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(regex_of(pattern))
+
+
+def text_before_date(name: str) -> str:
+    """A name up to its first date; all of it where there is none."""
+    match = next((m for m in _DATE.finditer(name) if first_date(m[0])), None)
+    return name[: match.start()] if match else name
+
+
+def regex_of(pattern: str) -> str:
+    """The regular expression of a glob over one name in which codes may say where the date stands.
+
+    Raises:
+        re.error: a code is unknown.
+    """
     parts = _CODE.split(pattern)
     for part in parts[1::2]:
         if part not in _CODES:
@@ -89,4 +110,4 @@ def _compile(pattern: str) -> re.Pattern[str]:
     # A star takes as little as it can: of several dates the first is meant, Landsat's second is the processing's.
     globs = [re.sub(r"\.\*(?!\?)", ".*?", glob) for glob in globs]
     codes = [_CODES[part] for part in parts[1::2]] + [""]
-    return re.compile("".join(g + c for g, c in zip(globs, codes, strict=True)))
+    return "".join(g + c for g, c in zip(globs, codes, strict=True))

@@ -1,9 +1,11 @@
 """A scene: one acquisition of the place, as a value."""
 
 import datetime as dt
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
+from clearyear.grid import Grid, Window
 from clearyear.stores import without_query
 
 
@@ -22,6 +24,24 @@ class Place(BaseModel):
     offset: tuple[int, int] | None = None
     """Column and row of the file's first pixel in the plan's grid, where its pixels are the grid's; may be negative.
     None: the file must be resampled."""
+
+    def share(self, grid: Grid, window: Window) -> float:
+        """About which share of the file a window needs: exact for shifted files, at most for resampled ones."""
+        if self.offset is not None:
+            left, top = window.col_off - self.offset[0], window.row_off - self.offset[1]
+            width = min(left + window.width, self.width) - max(left, 0)
+            height = min(top + window.height, self.height) - max(top, 0)
+            return max(0, width) * max(0, height) / (self.width * self.height)
+        if self.crs != grid.crs:
+            # Pixels of two CRSs cannot be compared so simply: as if the file reached as far as the grid.
+            return window.n_pixels / (grid.width * grid.height)
+        a, b, _, d, e, _ = self.transform
+        p, q, _, r, s, _ = grid.transform
+        return min(1.0, window.n_pixels * abs((p * s - q * r) / (a * e - b * d)) / (self.width * self.height))
+
+
+UNKNOWN = Place(crs="", transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=0, height=0)
+"""Of a file whose header could not be read when its plan was made: nobody knows where it lies, reading it fails."""
 
 
 class Scene(BaseModel):
@@ -48,6 +68,11 @@ class Scene(BaseModel):
     baseline has added 1000. A sum below 1 becomes 1: it was seen."""
     group: str = ""
     """Scenes of one group are one observation: where several are valid at a pixel the first one counts."""
+
+    def files(self, assets: Iterable[str] | None = None) -> list[tuple[str, str, str]]:
+        """(band name, address, version) of the files called ``assets``; of all of them if None."""
+        chosen = self.assets if assets is None else assets
+        return [(asset, self.assets[asset], self.version_of(asset)) for asset in chosen]
 
     @property
     def uri(self) -> str:

@@ -1,0 +1,71 @@
+"""Scenes whose files have been looked at: there, how large, in which version."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from clearyear.errors import InputError
+from clearyear.scenes.scene import Scene
+from clearyear.stores import Entry, shown, stat_uri
+
+_THREADS = 16
+_SHOWN = 5
+
+
+def with_versions(scenes: Sequence[Scene], *, where: str) -> list[Scene]:
+    """The scenes with the versions and sizes of their files as they are now.
+
+    Args:
+        scenes: of whose files nothing but the addresses is known.
+        where: who names them, for the error.
+
+    Raises:
+        InputError: files are not there, or may not be read.
+        StoreError: a server does not answer; ``transient``.
+    """
+    asked = [(scene, name, uri) for scene in scenes for name, uri in scene.assets.items()]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        entries = list(pool.map(_look, [uri for _, _, uri in asked]))
+    closed = [
+        f"{s.id} {n}: {e.found}" for (s, n, _), e in zip(asked, entries, strict=True) if isinstance(e, InputError)
+    ]
+    if closed:
+        raise InputError(
+            f"{len(closed)} of {len(asked)} files of {where} may not be read: {'; '.join(closed[:_SHOWN])}",
+            "files open to all, or signed addresses that have not expired",
+            "sign them anew (--sign planetary-computer) and run again: finished windows are kept",
+        )
+    absent = [f"{s.id} {n} ({shown(u)})" for (s, n, u), e in zip(asked, entries, strict=True) if e is None]
+    if absent:
+        raise InputError(
+            f"{len(absent)} of {len(asked)} files of {where} are not there: {'; '.join(absent[:_SHOWN])}",
+            "files that exist",
+            "correct the addresses, or leave these scenes out",
+        )
+    found = {(s.id, n): e for (s, n, _), e in zip(asked, entries, strict=True) if isinstance(e, Entry)}
+    return [joined(scene, {name: found[scene.id, name] for name in scene.assets}) for scene in scenes]
+
+
+def joined(scene: Scene, entries: dict[str, Entry]) -> Scene:
+    """The scene with the sizes of its files and their versions, and of several one version for all."""
+    versions = {name: entry.version for name, entry in entries.items()}
+    if len(versions) == 1:
+        version, versions = next(iter(versions.values())), {}
+    else:
+        text = "\n".join(f"{name} {versions[name]}" for name in sorted(versions))
+        version = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return scene.model_copy(
+        update={
+            "assets": {name: entry.uri for name, entry in entries.items()},
+            "version": version,
+            "versions": versions,
+            "size": sum(entry.size for entry in entries.values()),
+        }
+    )
+
+
+def _look(uri: str) -> Entry | InputError | None:
+    try:
+        return stat_uri(uri)
+    except InputError as error:
+        return error

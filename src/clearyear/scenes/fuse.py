@@ -1,0 +1,131 @@
+"""Scenes that are one observation: the same data processed twice, or one pass cut into several products.
+
+``newest-processing``: of the scenes of one granule and one sensing the one processed last stays. The sensing is the
+datastrip's where an item names it, since the two parts of a granule that one pass delivers in two datastrips are no
+doubles; else it is the moment, to the second. Processed last: the higher processing baseline, then the later time of
+processing, then the later name. A scene whose granule is not told stays.
+
+``solar-day``: what ``newest-processing`` does, and then scenes of one platform and one solar day are one observation:
+at each pixel the first valid one counts. The solar day is the date of UTC + 240 seconds for each degree of longitude
+of the scene's centre (odc-stac's rule). Two platforms on one day are two observations.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from clearyear.scenes.harmonise import baseline_of
+from clearyear.scenes.scene import Scene
+
+Fuse = Literal["none", "solar-day", "newest-processing"]
+
+_SECONDS_PER_DEGREE = 240
+_TILE = re.compile(r"(?:^|_)T?(\d\d[C-X][A-Z]{2})(?:_|$)")
+_SENTINEL_NAME = re.compile(
+    r"(S2[A-D])_MSIL.._(\d{8}T\d{6})_(?:N(\d\d)(\d\d)_)?R\d{3}_T(\d\d[C-X][A-Z]{2})_(\d{8}T\d{6})"
+)
+_LANDSAT_NAME = re.compile(r"(L[COTEM]\d\d)_[A-Z0-9]{4}_(\d{6})_(\d{8})_(\d{8})_\d\d_(?:T1|T2|RT)")
+_DATASTRIP = re.compile(r"_S(\d{8}T\d{6})_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What of a scene tells whether another is the same observation."""
+
+    platform: str = ""
+    granule: str = ""
+    """Tile or path and row; empty where it is not told."""
+    sensed: str = ""
+    processed: tuple[Any, ...] = ()
+    """Larger is newer."""
+    longitude: float | None = None
+    """Degrees, of the scene's centre."""
+
+
+def look_of_item(item: Mapping[str, Any], moment: datetime) -> Look:
+    """What a STAC item tells."""
+    properties = item.get("properties", {})
+    strip = _DATASTRIP.search(str(properties.get("s2:datastrip_id") or ""))
+    times = [str(properties.get(name) or "") for name in ("s2:generation_time", "created", "updated")]
+    platform = str(properties.get("platform") or properties.get("constellation") or "")
+    box = item.get("bbox") or []
+    # Of a path and row a platform sees one scene a day; the second it is dated by is computed anew each time.
+    step = "%Y%m%d" if "landsat:wrs_path" in properties else "%Y%m%dT%H%M%S"
+    return Look(
+        platform=re.sub(r"[\s_]+", "-", platform.lower()),
+        granule=_granule(item["id"], properties),
+        sensed=strip[1] if strip else moment.strftime(step),
+        processed=(baseline_of(item) or (0, 0), *times, item["id"]),
+        longitude=_middle(box[0], box[len(box) // 2]) if len(box) in (4, 6) else None,
+    )
+
+
+def look_of_name(name: str, moment: datetime, longitude: float | None = None) -> Look:
+    """What the name of a scene's file tells: ESA's and USGS's product names tell all of it."""
+    if match := _SENTINEL_NAME.search(name):
+        platform, sensed, major, minor, tile, made = match.groups()
+        processed = ((int(major or 0), int(minor or 0)), made, name)
+        return Look(platform=platform, granule=tile, sensed=sensed, processed=processed, longitude=longitude)
+    if match := _LANDSAT_NAME.search(name):
+        platform, granule, sensed, made = match.groups()
+        return Look(
+            platform=platform, granule=granule, sensed=sensed, processed=((0, 0), made, name), longitude=longitude
+        )
+    prefix = re.match(r"(S2[A-D]|L[COTEM]0\d)_", name)
+    return Look(
+        platform=prefix[1] if prefix else "",
+        sensed=f"{moment:%Y%m%dT%H%M%S}",
+        processed=((0, 0), name),
+        longitude=longitude,
+    )
+
+
+def fuse(scenes: Sequence[Scene], looks: Sequence[Look], how: Fuse) -> list[Scene]:
+    """The scenes that are left, with their groups.
+
+    Args:
+        scenes: in any order.
+        looks: of each scene.
+        how: none, solar-day or newest-processing.
+
+    Returns:
+        Scenes in their own order; of doubles one.
+    """
+    kept = newest(looks) if how != "none" else range(len(scenes))
+    return [scenes[i].model_copy(update={"group": group_of(scenes[i].datetime, looks[i], how)}) for i in kept]
+
+
+def newest(looks: Sequence[Look]) -> list[int]:
+    """The indices of those that stay, in order: of scenes of one granule and sensing the one processed last."""
+    found: dict[Any, int] = {}
+    for index, look in enumerate(looks):
+        # What does not tell its granule is a double of nothing but itself.
+        key = (look.platform.upper(), look.granule, look.sensed) if look.granule else index
+        if key not in found or looks[found[key]].processed < look.processed:
+            found[key] = index
+    return sorted(found.values())
+
+
+def group_of(moment: datetime, look: Look, how: Fuse) -> str:
+    """Scene.group; empty unless ``how`` is solar-day."""
+    if how != "solar-day":
+        return ""
+    solar = moment.astimezone(UTC) + timedelta(seconds=int((look.longitude or 0) * _SECONDS_PER_DEGREE))
+    return f"{solar:%Y-%m-%d} {look.platform}".strip()
+
+
+def _granule(name: str, properties: Mapping[str, Any]) -> str:
+    for key in ("s2:mgrs_tile", "grid:code", "odc:region_code"):
+        if properties.get(key):
+            return str(properties[key]).removeprefix("MGRS-")
+    if properties.get("landsat:wrs_path") and properties.get("landsat:wrs_row"):
+        return f"{int(properties['landsat:wrs_path']):03}{int(properties['landsat:wrs_row']):03}"
+    match = _TILE.search(name)
+    return match[1] if match else ""
+
+
+def _middle(west: float, east: float) -> float:
+    middle = (west + east + (360 if west > east else 0)) / 2
+    return middle - 360 if middle > 180 else middle

@@ -1,0 +1,87 @@
+"""Addresses signed, where a catalogue's files are not open to all."""
+
+import importlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Literal
+from urllib.parse import urlsplit
+
+from clearyear.errors import ClearyearError, InputError, StoreError
+from clearyear.settings import current_settings
+
+Signer = Callable[[str], str]
+
+PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
+"""Gives a token for reading one container to whoever asks; see planetarycomputer.microsoft.com/docs/concepts/sas."""
+
+_BLOBS = ".blob.core.windows.net"
+_MARGIN = timedelta(minutes=5)
+"""A token about to end is asked for anew: what is planned now is read a while later."""
+
+
+def signer(kind: Literal["planetary-computer", "hook"] | None) -> Signer:
+    """What signs an address; addresses that need nothing come back as they are.
+
+    Raises:
+        InputError: the hook cannot be imported, or none is named.
+    """
+    if kind is None:
+        return lambda uri: uri
+    return _hook(current_settings().sign_hook) if kind == "hook" else sign_for_planetary_computer
+
+
+def sign_for_planetary_computer(uri: str) -> str:
+    """The address of a blob with a token to read it; any other address, or one that has a token, as it is.
+
+    Raises:
+        StoreError: the endpoint gives no token.
+    """
+    parts = urlsplit(uri)
+    host = parts.hostname or ""
+    container = parts.path.lstrip("/").partition("/")[0]
+    if parts.scheme != "https" or not host.endswith(_BLOBS) or not container or parts.query:
+        return uri
+    account = host.removesuffix(_BLOBS)
+    token, ends = _token(account, container)
+    if ends - _MARGIN < datetime.now(UTC):
+        _token.cache_clear()
+        token, _ = _token(account, container)
+    return f"{uri}?{token}"
+
+
+@cache
+def _token(account: str, container: str) -> tuple[str, datetime]:
+    from clearyear.scenes.stac_io import read_web
+
+    try:
+        answer = json.loads(read_web(f"{PLANETARY_COMPUTER}/{account}/{container}"))
+        return str(answer["token"]), datetime.fromisoformat(answer["msft:expiry"])
+    except (ClearyearError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"The Planetary Computer gives no token for {account}/{container} ({error})",
+            "a token to read with",
+            "try again later, or leave out --sign if these files are open to all",
+            transient=True,
+        ) from error
+
+
+def _hook(path: str) -> Signer:
+    """The function a machine names: a job must not choose which code is run, it may come from a form."""
+    module, _, name = path.partition(":")
+    wanted = "CLEARYEAR_SIGN_HOOK=package.module:function, a function that takes an address and returns it signed"
+    if not module or not name:
+        raise InputError(f"The job asks for a signing hook, and CLEARYEAR_SIGN_HOOK is {path!r}", wanted, "set it")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"The signing hook {path} cannot be imported ({error})", wanted, "correct it") from error
+
+    def sign(uri: str) -> str:
+        signed = function(uri)
+        if not isinstance(signed, str) or not signed:
+            raise InputError(f"The signing hook {path} returns {type(signed).__name__}", wanted, "correct it")
+        return signed
+
+    return sign
