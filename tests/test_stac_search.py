@@ -150,6 +150,7 @@ def test_an_api_that_understands_less_gives_no_more(api: StacApi) -> None:
     api.conforms = ()  # an old one, which links to its search and no more
     assert ids(asked(api.url, **condition)) == few
     assert 0 < len(few) < 6
+    assert asked(api.url, **condition, max_items=1)  # though the first answer of the API is none that is meant
 
 
 def test_no_more_is_asked_for_than_is_wanted(api: StacApi) -> None:
