@@ -23,6 +23,7 @@ LAYERS = [
         "display",
         "reducers",
         "resample",
+        "morphology",
         "samples",
         "scenes.scene",
         "scenes.names",

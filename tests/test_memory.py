@@ -161,8 +161,9 @@ def test_peak_memory_is_kept(
     """
     pixels = random_pixels(np.random.default_rng(1), (bands, 256, 256)).astype(dtype)
     paths = [write_scene(tmp_path / "s" / f"a_202301{d:02d}.tif", pixels, blockxsize=256) for d in range(1, 25)]
-    job = Job(scenes=[str(p) for p in paths], period="2023", out=str(tmp_path / "o"), reducer=reducer, tile_size=256)
-    plan = make_plan(job)
+    layers = ["smad", "emad", "bcmad"] if reducer == "geomedian" else []
+    job = {"scenes": [str(p) for p in paths], "period": "2023", "out": str(tmp_path / "o"), "reducer": reducer}
+    plan = make_plan(Job(**job, tile_size=256, layers=layers))
     window = plan.windows[0]
     monkeypatch.setattr(memory, "STRIP_SAMPLES", 24 * bands * 256 * 256 // strips)
     store = open_store(plan.destination)

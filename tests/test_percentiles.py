@@ -37,7 +37,7 @@ def test_every_depth(dtype: str, n_scenes: int) -> None:
     n_scenes=st.one_of(st.integers(1, 40), st.sampled_from([254, 255, 256, 257, 511, 600, 2000])),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 70)),
     share=st.floats(0, 1),
-    wanted=st.lists(st.floats(0, 100), min_size=1, max_size=4),
+    wanted=st.lists(st.floats(0, 100), min_size=1, max_size=4, unique=True),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_anything(
@@ -90,7 +90,7 @@ def test_bands_of_one_percentile_stand_together() -> None:
     assert BandPercentiles((0, 50, 100)).reduce(stack, (), None)["composite"].ravel().tolist() == [0, 1, 4, 5, 8, 9]
 
 
-@pytest.mark.parametrize("percentiles", [(), (-1.0,), (50.0, 100.1), (float("nan"),)])
+@pytest.mark.parametrize("percentiles", [(), (-1.0,), (50.0, 100.1), (float("nan"),), (50, 50.0)])
 def test_what_is_no_percentile_is_refused(percentiles: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="Wanted: numbers from 0 to 100"):
         BandPercentiles(percentiles)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import write_scene
 from numpy.typing import NDArray
 from PIL import Image
@@ -253,6 +254,38 @@ def test_bands_are_taken_by_name(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as dataset:
         dataset.descriptions = ("Blue", "Green", "Red", "nir")
     assert is_near(pixels_of(preview(str(path))), (20, 90, 200))
+
+
+@pytest.mark.parametrize(
+    ("names", "red"),
+    [
+        (("B02", "B03", "B04", "B8A"), 2),
+        (
+            (
+                "p10_blue",
+                "p10_green",
+                "p10_red",
+                "p50_blue",
+                "p50_green",
+                "p50_red",
+                "p90_red",
+                "p90_green",
+                "p90_blue",
+            ),
+            5,
+        ),
+        (("p10_B02", "p10_B03", "p10_B04", "p90_B02", "p90_B03", "p90_B04"), 5),
+        (("nir", "red", "", "green"), 0),
+    ],
+)
+def test_names_of_sentinel_2_and_of_percentiles(tmp_path: Path, names: tuple[str, ...], red: int) -> None:
+    """The band that stands for red is the one that is bright."""
+    pixels = np.full((len(names), 20, 20), 10, np.uint8)
+    pixels[red] = 200
+    path = write_scene(tmp_path / "a.tif", pixels, nodata=None)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = names
+    assert is_near(pixels_of(preview(str(path))), (200, 10, 10), tolerance=6)
 
 
 def test_a_file_that_is_no_tiff_is_refused_in_words(tmp_path: Path) -> None:

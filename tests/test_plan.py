@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clearyear.display import Display
 from clearyear.grid import Grid
 from clearyear.periods import parse_period
 from clearyear.plan import Plan, Product
@@ -126,6 +127,9 @@ FILES_CHANGE = {
     "the tile size": {"tile_size": 48},
     "the product's name": {"product__name": "other"},
     "the mosaic's compression": {"product__compress": "lzw"},
+    "a layer's compression": {"product__compress_layers": {"count": "lzw"}},
+    "a file for each band": {"product__outputs": "per-band"},
+    "the picture": {"product__display": Display()},
 }
 NOTHING_CHANGES = {
     "the destination": {"destination": "gs://elsewhere/x"},
@@ -144,6 +148,12 @@ def test_what_pixels_depend_on_makes_another_fingerprint(changes: dict[str, Any]
     assert plan.fingerprint(WINDOW) != PLAN.fingerprint(WINDOW)
     assert plan.id != PLAN.id
     assert plan.digest != PLAN.digest
+
+
+def test_options_make_another_fingerprint() -> None:
+    plans = [changed(product__reducer="percentiles", product__options={"percentiles": p}) for p in ([5], [50])]
+    assert plans[0].fingerprint(WINDOW) != plans[1].fingerprint(WINDOW)
+    assert plans[0].id != plans[1].id
 
 
 @pytest.mark.parametrize("changes", FILES_CHANGE.values(), ids=FILES_CHANGE)

@@ -143,14 +143,15 @@ def test_options_it_has_not(plugged: Callable[..., str]) -> None:
 
 
 def test_its_place_and_version_are_in_the_fingerprint(scenes: Path, plugged: Callable[..., str]) -> None:
-    def plan(**changes: Any) -> Any:
-        name = plugged(**changes)
-        return make_plan(Job(scenes=str(scenes), out="/nowhere", period="2023", reducer=name, tile_size=32))
+    def fingerprint(name: str) -> str:
+        plan = make_plan(Job(scenes=str(scenes), out="/nowhere", period="2023", reducer=name, tile_size=32))
+        assert (plan.product.name, plan.product.reducer) == ("least", name)
+        return plan.fingerprint(plan.windows[0])
 
-    first, again, other = plan(), plan(), plan(version=2)
-    window = first.windows[0]
-    assert first.fingerprint(window) == again.fingerprint(window) != other.fingerprint(window)
-    assert first.product.name == "least"
+    first, again, other = (fingerprint(plugged(version=version)) for version in (1, 1, 2))
+    sys.modules["plugged"].Moved = Least  # type: ignore[attr-defined]
+    assert first == again != other
+    assert fingerprint("plugged:Moved") not in (first, other)
 
 
 # -- what a plug-in may do wrong -----------------------------------------------------------------------------
@@ -160,6 +161,7 @@ def test_its_place_and_version_are_in_the_fingerprint(scenes: Path, plugged: Cal
     ("changes", "says"),
     [
         ({"name": "../up"}, "has name = '../up'. Wanted: a name for files"),
+        ({"name": "média"}, "has name = 'média'. Wanted: a name for files"),
         ({"version": "1"}, "has version = '1'. Wanted: a whole number"),
         ({"version": True}, "has version = True"),
         ({"layers": ("count", "composite")}, "has layers = ('count', 'composite')"),
@@ -191,7 +193,7 @@ def returns(**layers: Any) -> Any:
     return lambda self, stack, *a, **k: layers
 
 
-GOOD = {"composite": np.zeros((2, 4, 5), np.uint8), "count": np.zeros((2, 4, 5), np.uint16)}
+GOOD: dict[str, Any] = {"composite": np.zeros((2, 4, 5), np.uint8), "count": np.zeros((2, 4, 5), np.uint16)}
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,18 @@ from runs import finished
 
 from clearyear import mosaic
 from clearyear.cog import problems
+from clearyear.errors import InputError
+from clearyear.finding import find
 from clearyear.job import Job
+from clearyear.job_product import product_of
+from clearyear.masks import Mask
+from clearyear.periods import parse_period
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, put_down
 from clearyear.publish import join_windows, validate
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
+from clearyear.scenes.headers import common_header
 from clearyear.stores import open_store
 from clearyear.window import compute_window
 
@@ -218,3 +224,23 @@ def test_what_a_pixel_without_a_sample_becomes(
     write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), dtype), nodata=nodata)
     plan = make_plan(Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer=reducer))
     assert plan.product.nodata == fill
+
+
+def test_a_mask_gives_a_composite_nodata(tmp_path: Path) -> None:
+    """Every value counts where the scenes name no nodata; a pixel that a mask leaves without a sample needs one."""
+    write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), "int16"), nodata=None)
+    job = Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer="geomedian")
+    found = find(job, parse_period("2023"))
+    header = common_header(found.scenes)
+    assert product_of(job, header, found).nodata is None
+    assert product_of(job, header, found, [Mask(asset="scl", classes=(3,))]).nodata == -32768
+
+
+def test_clear_count_says_what_it_cannot_tell(tmp_path: Path) -> None:
+    write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), "int16"))
+    job = Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer="clear-count")
+    found = find(job, parse_period("2023"))
+    header = common_header(found.scenes)
+    assert product_of(job, header, found, [Mask(asset="scl", classes=(3,))]).masks
+    with pytest.raises(InputError, match="before a mask's opening and dilation"):
+        product_of(job, header, found, [Mask(asset="scl", classes=(3,), dilation=5)])

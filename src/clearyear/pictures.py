@@ -225,7 +225,7 @@ def _rgb_bands(opened: Sequence[DatasetReader]) -> list[int]:
     """Which of all files' bands (from 0) are shown as red, green and blue."""
     names = [(name or "").lower() for dataset in opened for name in dataset.descriptions]
     colours = [colour.name for dataset in opened for colour in dataset.colorinterp]
-    for found, wanted in ((names, _COLOURS), (colours, _COLOURS), (names, _SENTINEL_2)):
+    for found, wanted in ((names, _COLOURS), (names, _SENTINEL_2), (colours, _COLOURS)):
         # p10_red, p50_red, p90_red: the middle one.
         places = [[i for i, name in enumerate(found) if name.rpartition("_")[2] == colour] for colour in wanted]
         if all(places):

@@ -62,7 +62,7 @@ class Geomedian(Reducer):
         """See Reducer."""
         depth = n_scenes + 3
         lanes = 256 * (n_bands * (4 * depth + 2 * n_bands + 18) + depth + 24) + 4096 * (2 * n_bands + 6)
-        distances = 2 * 3 * 4 * max(64 * n_scenes, _DEVIATION_PIXELS)
+        distances = 2 * 3 * 4 * n_scenes * min(n_pixels, max(64, _DEVIATION_PIXELS // n_scenes))
         # The median as it is found, rounded, filled, converted; of one band every sample as a float.
         copies = 4 * n_pixels * (4 * n_bands + len(_DEVIATIONS) + (n_scenes if n_bands == 1 else 0))
         return max(1 << 20, lanes, distances, 256 * n_scenes * (np.dtype(dtype).itemsize + 2)) + copies

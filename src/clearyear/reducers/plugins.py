@@ -70,7 +70,9 @@ class Plugin(Reducer):
             InputError: an attribute is missing or of another kind than ``Reducer`` says.
         """
         self._path, self._inner = path, inner
-        self.name = self._take("name", "a name for files", lambda v: re.fullmatch(r"[A-Za-z0-9][\w.-]{0,63}", v))
+        self.name = self._take(
+            "name", "a name for files", lambda v: re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", v)
+        )
         self.version = self._take("version", "a whole number", lambda v: type(v) is int)
         wanted = "names of lower-case letters, composite first, count among them, none of " + ", ".join(
             sorted(RESERVED)
