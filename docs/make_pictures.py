@@ -1,10 +1,13 @@
-"""Make docs/images/demo.jpg from a finished demo.
+"""Make the pictures in docs/images from finished runs.
 
-    python docs/make_pictures.py clearyear-demo
+    python docs/make_pictures.py clearyear-demo           # demo.jpg
+    python docs/make_pictures.py NAIVE.tif MASKED.tif     # masked.jpg
 
-Four of the year's scenes as they came, and what the product made of all twenty-four.
+demo.jpg: four of the year's scenes as they came, and what the product made of all twenty-four. masked.jpg: a composite
+without and with a cloud mask, one above the other, both twice as bright.
 """
 
+import io
 import sys
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from clearyear.pictures import preview
 
 SIDE = 560
 GAP = 8
+WIDE = 800
+BRIGHTER = 2
 SHOWN = ("0115", "0217", "0608", "0929")
 """Where these days have no scene, the next ones are shown: snow, clouds, a swath's edge."""
 
@@ -41,5 +46,21 @@ def main(demo: Path) -> None:
     sheet.save(Path(__file__).parent / "images" / "demo.jpg", quality=86, optimize=True)
 
 
+def main_masked(naive: Path, masked: Path) -> None:
+    """Put two composites of one grid one above the other."""
+    images = []
+    for path in (naive, masked):
+        with Image.open(io.BytesIO(preview(str(path), side=WIDE))) as image:
+            images.append(image.convert("RGB").point(lambda value: min(255, BRIGHTER * value)))
+    width, height = images[0].size
+    sheet = Image.new("RGB", (width, 2 * height + GAP), "white")
+    for index, image in enumerate(images):
+        sheet.paste(image, (0, index * (height + GAP)))
+    sheet.save(Path(__file__).parent / "images" / "masked.jpg", quality=80, optimize=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "clearyear-demo"))
+    if len(sys.argv) > 2:
+        main_masked(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "clearyear-demo"))

@@ -24,6 +24,7 @@ LAYERS = [
         "display",
         "reducers",
         "resample",
+        "morphology",
         "samples",
         "scenes.scene",
         "scenes.names",

@@ -16,6 +16,7 @@ from clearyear.memory import peak_bytes
 from clearyear.past import PastRun
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, prepare
+from clearyear.reducers.geomedian import Geomedian
 from clearyear.stores import open_store
 from clearyear.window import compute_window
 
@@ -300,3 +301,17 @@ def test_block_sizes_come_from_the_scenes(tmp_path: Path) -> None:
     assert estimate(make_plan(job)).warnings == [
         "windows of 48 px cut the scenes' blocks of 32×32 px, which are then read more than once; 64 px would not"
     ]
+
+
+def test_a_slow_reducer_takes_its_time(job: Job) -> None:
+    seconds = {}
+    for layers in ((), ("smad",)):
+        plan = make_plan(job.model_copy(update={"reducer": "geomedian", "layers": list(layers)}))
+        seconds[layers] = plan.reduce_seconds(plan.windows)
+    reading = make_plan(job)
+    assert reading.reduce_seconds(reading.windows) == 0
+    assert 0 < seconds[()] < seconds["smad",]
+    # 24 scenes of 4 bands, 10,980 px square: minutes of one core, neither seconds nor days.
+    sizes = {"n_scenes": 24, "n_bands": 4, "n_pixels": 10980**2}
+    assert 60 < Geomedian().core_seconds(**sizes, wanted=["smad"]) < 1800
+    assert "of one core for geomedian itself" in estimate(plan).table()

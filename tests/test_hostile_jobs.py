@@ -81,6 +81,9 @@ def test_no_product_name_that_is_none(scenes: Path, name: str) -> None:
     [
         (("product", "name"), "../../elsewhere"),
         (("product", "layers"), ["composite", "/../../elsewhere"]),
+        (("product", "compress"), "best"),
+        (("product", "compress_layers"), {"composite": "zstd:-1"}),
+        (("product", "display"), {"max": "white"}),
         (("period", "label"), "../../../elsewhere"),
         (("tile_size",), 0),
         (("tile_size",), -16),

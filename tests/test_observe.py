@@ -2,6 +2,7 @@
 
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from conftest import write_scene
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from loopback.http import HttpServer
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from unlike import day, landsat, opened_and_dilated, plan_of, portugal, scene_of, warped, whole
 
-from clearyear import memory
+from clearyear import gdal, memory
 from clearyear.errors import WindowError
 from clearyear.grid import Grid, Window
 from clearyear.masks import Bits, Mask, erased_by, grown
@@ -412,3 +414,48 @@ def test_memory_is_kept(tmp_path: Path, case: str, threads: int, monkeypatch: py
     peak = peak_bytes(plan, window, threads=threads)
     assert peaks[0] <= peak + 300_000
     assert peak < 3 * peaks[0] + (1 << 22) * threads
+
+
+# -- elsewhere ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    monkeypatch.setenv("CLEARYEAR_RETRIES", "1")
+    monkeypatch.setenv("CLEARYEAR_RETRY_SECONDS", "0.005")
+    with HttpServer() as running:
+        yield running
+
+
+@pytest.mark.parametrize("compress", ["deflate", "lzw"])
+def test_files_elsewhere_give_the_same(tmp_path: Path, web: HttpServer, compress: str) -> None:
+    """Read by ranges, and by GDAL; some files here, some there; one that is gone is named."""
+    rng = np.random.default_rng(6)
+    scenes, moved = [], []
+    for t in range(3):
+        files = {
+            asset: write_scene(
+                tmp_path / f"s{t}_{asset}.tif",
+                rng.integers(1, 9, (1, 40, 40), dtype=np.uint8),
+                compress=compress,
+                transform=Affine(10, 0, 300000 + 3 * t, 0, -10, 4900020),
+            )
+            for asset in ("B04", "B08", "scl")
+        }
+        scenes.append(scene_of(f"s{t}", day(t), files))
+        web.files |= {f"/{path.name}": path.read_bytes() for path in files.values()}
+        there: dict[str, Any] = {asset: f"{web.url}/{files[asset].name}" for asset in ("B08", "scl")}
+        moved.append(scene_of(f"s{t}", day(t), files | there))
+    mask = Mask(asset="scl", classes=(1, 2), opening=1, dilation=1)
+    job: Any = {"found": {"assets": ("B04", "B08")}, "resolution": 8, "resampling": "bilinear", "tile_size": 32}
+    expected = whole(plan_of(scenes, [mask], **job))
+    plan = plan_of(moved, [mask], **job)
+    for threads in (1, 2):
+        for name, array in whole(plan, threads=threads).items():
+            assert np.array_equal(array, expected[name])
+    del web.files["/s1_B08.tif"]
+    gdal.keep_open(0)
+    (failed,) = observe(plan, plan.scenes, plan.windows[0]).failed
+    assert (failed.scene, failed.uri) == ("s1", f"{web.url}/s1_B08.tif")
+    assert failed.cause.startswith("B08: ")
+    assert not failed.transient

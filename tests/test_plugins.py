@@ -161,6 +161,7 @@ def test_its_place_and_version_are_in_the_fingerprint(scenes: Path, plugged: Cal
     ("changes", "says"),
     [
         ({"name": "../up"}, "has name = '../up'. Wanted: a name for files"),
+        ({"name": "média"}, "has name = 'média'. Wanted: a name for files"),
         ({"version": "1"}, "has version = '1'. Wanted: a whole number"),
         ({"version": True}, "has version = True"),
         ({"layers": ("count", "composite")}, "has layers = ('count', 'composite')"),

@@ -13,7 +13,7 @@ from unlike import day, landsat, plan_of, portugal, scene_of, whole
 
 from clearyear.area import read_area
 from clearyear.errors import InputError
-from clearyear.grid import Grid
+from clearyear.grid import Grid, Window
 from clearyear.masks import Bits, Mask
 from clearyear.plan import Plan
 from clearyear.scenes import changed_scenes
@@ -116,6 +116,19 @@ def test_a_geojson_file_means_the_box_round_its_polygons(tmp_path: Path) -> None
         path = tmp_path / f"{name}.geojson"
         path.write_text(json.dumps(document))
         assert read_area(str(path)).bbox == (0.2, 44.0, 0.4, 44.2)
+
+
+def test_what_an_area_takes_to_read_is_its_share_of_the_files(tmp_path: Path) -> None:
+    """To the byte where pixels coincide; by the pixels' size where they are resampled."""
+    scenes = strips(tmp_path)[:2]
+    plan = plan_of(scenes, resolution="data", tile_size=16)
+    read = sum(plan.read_bytes(window) for window in plan.windows)
+    assert abs(read - sum(scene.size for scene in scenes)) <= len(plan.windows)
+    corner = Window(col_off=0, row_off=0, width=5, height=5)  # where the second has nothing
+    assert plan.read_bytes(corner) == round(scenes[0].size * 25 / 600)
+    assert plan_of(scenes, resolution=20).read_bytes(corner) == pytest.approx(
+        scenes[0].size * 100 / 600 + scenes[1].size * 100 / 500, abs=1
+    )
 
 
 # -- another grid ------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The area of a job: a box in longitude and latitude, or the polygons of a GeoJSON file."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,14 @@ def densified(ring: Ring) -> Ring:
     return np.concatenate([between.transpose(1, 0, 2).reshape(-1, 2), ring[-1:]])
 
 
-def read_area(value: str | Sequence[float]) -> Area:
-    """An area as a job gives it: west, south, east, north (text or numbers), or a GeoJSON file's name.
+def read_area(value: str | Sequence[float] | Mapping[str, Any]) -> Area:
+    """An area as a job gives it: west, south, east, north (text or numbers), GeoJSON or the name of its file.
 
     Raises:
         InputError: it is neither, or encloses nothing.
     """
+    if isinstance(value, Mapping):
+        return Area(list(_rings(value, "of the job")), "of the job")
     said = value if isinstance(value, str) else ",".join(f"{number:g}" for number in value)
     try:
         numbers = [float(part) for part in said.split(",")]
@@ -88,7 +90,7 @@ def _geojson(path: str) -> Any:
 
 def _rings(document: Any, path: str) -> Iterator[Ring]:
     """The outer rings of all polygons."""
-    kind = document.get("type") if isinstance(document, dict) else None
+    kind = document.get("type") if isinstance(document, Mapping) else None
     try:
         if kind in ("FeatureCollection", "GeometryCollection"):
             parts = document["features" if kind == "FeatureCollection" else "geometries"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from clearyear.area import read_area
 from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.periods import Period
@@ -26,7 +27,9 @@ def find(job: Job, period: Period) -> Found:
     if query is not None:
         from clearyear.scenes.stac_source import find_items  # pystac-client takes its time
 
-        found = find_items(query, period=period, bands=job.bands, masks=here, how=job.fuse)
+        where = query.area if query.area is not None else job.area
+        area = None if where is None else read_area(where)
+        found = find_items(query, period=period, bands=job.bands, masks=here, how=job.fuse, area=area)
     else:
         found = _fused(_files(job, here, period), job)
     folders = {mask.asset: mask.source for mask in job.masks if mask.source is not None}

@@ -247,6 +247,11 @@ class Job(BaseModel):
             raise ValueError(f"the runner {self.runner} computes here, a work_pool elsewhere; name one of them")
         return self
 
+    @property
+    def region(self) -> str | list[float] | dict[str, Any] | None:
+        """What the result is cropped to: ``area``, or else where the STAC search looks."""
+        return self.area if self.area is not None or self.stac is None else self.stac.area
+
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         if (self.scenes is None) is (self.stac is None):

@@ -95,19 +95,11 @@ def grown(mask: Mask, erased: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Returns:
         (H, W), True = erased.
     """
-    from scipy.ndimage import binary_dilation, binary_opening
+    from clearyear.morphology import near, opened
 
     if mask.opening:
-        erased = binary_opening(erased, _disk(mask.opening))
-    if mask.dilation:
-        erased = binary_dilation(erased, _disk(mask.dilation))
-    return erased
-
-
-def _disk(radius: int) -> NDArray[np.bool_]:
-    across = np.arange(-radius, radius + 1) ** 2
-    disk: NDArray[np.bool_] = across[:, None] + across[None, :] <= radius**2
-    return disk
+        erased = opened(erased, mask.opening)
+    return near(erased, mask.dilation) if mask.dilation else erased
 
 
 def invalid_values_of(values: Sequence[float], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -71,6 +71,16 @@ def _words(error: Exception) -> str:
     return re.sub(r"\s*\n\s*", " ", str(error)).strip()
 
 
+def _grid_options() -> list[Callable[..., Any]]:
+    """Onto which grid scenes are brought."""
+    return [
+        click.option("--crs", help="CRS of the result: EPSG:32633.  [default: the scenes' own]"),
+        click.option("--resolution", help="Its pixels: a number in units of the CRS, or a band whose pixels it takes."),
+        click.option("--area", help="Crop to west,south,east,north in degrees, or to a GeoJSON file."),
+        click.option("--resampling", help="nearest, bilinear or cubic, for bands on another grid.  [default: nearest]"),
+    ]
+
+
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The job as flags; each overrides the job file's key of the same name."""
     options = [
@@ -104,10 +114,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
-        click.option("--crs", help="CRS of the result: EPSG:32633.  [default: the scenes' own]"),
-        click.option("--resolution", help="Its pixels: a number in units of the CRS, or a band whose pixels it takes."),
-        click.option("--area", help="Crop to west,south,east,north in degrees, or to a GeoJSON file."),
-        click.option("--resampling", help="nearest, bilinear or cubic, for bands on another grid.  [default: nearest]"),
+        *_grid_options(),
         click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
         click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
         click.option(

@@ -200,7 +200,11 @@ class Plan(BaseModel):
     def read_bytes(self, window: Window) -> int:
         """About how many stored bytes the window's reads cost: its share of each scene's file."""
         share = window.n_pixels / (self.grid.width * self.grid.height)
-        return round(share * sum(scene.size for scene in self.scenes))
+        if self.is_plain:
+            return round(share * sum(scene.size for scene in self.scenes))
+        first = self.product.assets[0]  # stands for all files of a scene
+        places = [(scene.size, scene.places.get(first)) for scene in self.scenes]
+        return round(sum(size * (place.share(self.grid, window) if place else share) for size, place in places))
 
     def reduce_seconds(self, windows: Sequence[Window]) -> float:
         """About what reducing these windows takes of one core beside reading them; 0 where reading takes far longer."""

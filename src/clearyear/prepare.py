@@ -51,7 +51,7 @@ def plan_of(job: Job, period: Period, found: Found) -> Plan:
     Raises:
         InputError: scenes that do not fit together, a grid that cannot be, a reducer that cannot use them.
     """
-    area = read_area(job.area) if job.area is not None else None
+    area = read_area(job.region) if job.region is not None else None
     wish = Wish(crs=job.crs, resolution=job.resolution, area=area)
     masks = masks_of(job.masks)
     layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)

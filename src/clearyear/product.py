@@ -13,6 +13,8 @@ from clearyear.reducers import LayerKind
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """What a product may be called: one file name's worth of plain characters."""
 
+Compression = Annotated[str, Field(pattern=r"^(deflate(:[1-9])?|zstd(:[1-9][0-9]?)?|lzw|jpeg)$")]
+
 _OTHER_ASSETS = {"preview", "plan", "report", "tile_map"}
 """Keys of the item's assets that are no rasters of the product."""
 
@@ -39,8 +41,8 @@ class Product(BaseModel):
     """Nodata and saturated values of the scenes."""
     nodata: float | None
     """What a composite pixel without a valid sample becomes; None where every sample is valid."""
-    compress: str = "deflate"
-    """The mosaic's compression; tiles are always lossless."""
+    compress: Compression = "deflate"
+    """The mosaic's compression, with a level or without; tiles are always lossless."""
     assets: tuple[str, ...] = ("data",)
     """The files the bands come from: one that holds them all, or one for each band."""
     masks: tuple[Mask, ...] = ()
@@ -52,7 +54,7 @@ class Product(BaseModel):
     scale: float | None = None
     """A composite's number × scale + offset is the physical value, where the scenes say so."""
     offset: float | None = None
-    compress_layers: dict[str, str] = {}
+    compress_layers: dict[str, Compression] = {}
     """Layer → its mosaic's compression, where it is another than ``compress``."""
     outputs: Literal["stacked", "per-band"] = "stacked"
     """Whether a layer's bands lie in one file or in a file each."""

@@ -34,7 +34,7 @@ def box_of(
         points: x and y in its CRS, each (H, W).
         reach: pixels more on every side, clipped at the raster's edges.
     """
-    left, top, right, bottom = extent_kernel()(*points, np.array(transform), *size)
+    left, top, right, bottom = extent_kernel()(*points, np.array(transform, np.float64), *size)
     if right < left:
         return 0, 0, 0, 0
     left, top = max(0, left - reach), max(0, top - reach)
@@ -80,7 +80,7 @@ def sample(
     limits = np.iinfo(out.dtype) if out.dtype.kind in "ui" else None
     lowest, highest = (float(limits.min), float(limits.max)) if limits else (0.0, 0.0)
     by = (_ORDER[method], invalid, lowest, highest, out.dtype.type(fill))
-    sample_kernel(str(out.dtype))(pixels, *corner, np.array(transform), *size, *points, *by, out, inside)
+    sample_kernel(str(out.dtype))(pixels, *corner, np.array(transform, np.float64), *size, *points, *by, out, inside)
 
 
 def array(of: Any, n_axes: int, *, written: bool = False) -> Any:
@@ -162,17 +162,14 @@ def _cubic(t):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True)
-def _linear(t):  # type: ignore[no-untyped-def]
-    """The same for two samples."""
-    return (0.0, 1.0 - t, t, 0.0)
+def _weighted(plane, column, row, across, down, first, last, invalid):  # type: ignore[no-untyped-def]
+    """Σ weight × sample over those of 4 × 4 that have a weight and may be used, Σ weight, and whether all could be.
 
-
-@numba.njit(nogil=True)
-def _weighted(plane, column, row, across, down, invalid):  # type: ignore[no-untyped-def]
-    """Σ weight × sample over those of 4 × 4 that have a weight and may be used, Σ weight, and whether all could be."""
+    Of 4 rows and columns those from ``first`` to ``last`` − 1.
+    """
     total, weights, whole = 0.0, 0.0, True
-    for n in range(4):
-        for m in range(4):
+    for n in range(first, last):
+        for m in range(first, last):
             weight = across[m] * down[n]
             if weight == 0.0:
                 continue
@@ -192,10 +189,11 @@ def _interpolated(plane, left, top, column, row, order, invalid):  # type: ignor
     s, t = column - 0.5 - u, row - 0.5 - v
     x, y = int(u) - left, int(v) - top
     if order == 2:
-        total, weights, whole = _weighted(plane, x, y, _cubic(s), _cubic(t), invalid)
+        total, weights, whole = _weighted(plane, x, y, _cubic(s), _cubic(t), 0, 4, invalid)
         if whole:
             return total / weights
-    total, weights, whole = _weighted(plane, x, y, _linear(s), _linear(t), invalid)
+    across, down = (0.0, 1.0 - s, s, 0.0), (0.0, 1.0 - t, t, 0.0)
+    total, weights, whole = _weighted(plane, x, y, across, down, 1, 3, invalid)
     return total / weights
 
 

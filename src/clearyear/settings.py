@@ -83,9 +83,6 @@ class Settings(BaseSettings):
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
     )
-    sign_hook: str = Field(
-        default="", description="package.module:function that signs addresses, for jobs with stac.sign: hook."
-    )
     dask_address: str = Field(
         default="", description="Address of a Dask scheduler for the runner dask, such as tcp://10.0.0.5:8786."
     )
@@ -97,7 +94,8 @@ class Settings(BaseSettings):
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     plugins: str = Field(
         default="",
-        description="Modules, comma-separated, whose reducers a job may name; each with all below it. Empty: none.",
+        description="Modules, comma-separated, whose reducers and signers a job may name; each with all below it. "
+        "Empty: none.",
     )
     decode_mb_per_s: float = Field(
         default=250.0,

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 CORE = "https://api.stacspec.org/v1.0.0/core"
 SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
+_LISTS = ("bbox", "collections")
 _COMPARE = {
     "lt": lambda a, b: a < b,
     "lte": lambda a, b: a <= b,
@@ -151,8 +152,9 @@ class StacApi:
             if method == "POST":
                 following |= {"body": {"token": str(start + size)}, "merge": True}
             else:
-                words = [f"{k}={v}" for k, v in body.items() if k != "token"]
-                following["href"] += "?" + "&".join([*words, f"token={start + size}"])
+                plain = {k: v if isinstance(v, str) else ",".join(map(str, v)) for k, v in body.items() if k in _LISTS}
+                rest = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items() if k not in _LISTS}
+                following["href"] += "?" + urlencode(plain | rest | {"token": start + size})
             answer["links"] = [following | ({"href": self.next_href} if self.next_href else {})]
         return answer
 

@@ -9,7 +9,7 @@ from typing import Any
 from clearyear.errors import InputError
 from clearyear.scenes.items import Item, item_of, resolve
 from clearyear.scenes.stac_io import WebIO, explained
-from clearyear.stores import open_store, parent_of, shown, split_uri, without_query
+from clearyear.stores import is_remote, open_store, parent_of, shown, split_uri, without_query
 from clearyear.stores.address import WEB
 
 _THREADS = 16
@@ -93,7 +93,7 @@ def saved_items(document: dict[str, Any], uri: str) -> list[Item]:
     items = []
     for feature in features:
         own = next((link["href"] for link in links_of(feature) if link.get("rel") == "self"), "")
-        items.append(item_of(feature, resolve(own, uri) if own else uri))
+        items.append(item_of(feature, resolve(own, uri) if own else uri, is_ours=not is_remote(uri)))
     return items
 
 

@@ -25,6 +25,8 @@ class Item:
     base: str
     datetime: dt.datetime
     """UTC; the start where the item has an interval only."""
+    is_ours: bool = False
+    """Whether it was read from this machine, wherever it says it comes from: then it may name our files."""
 
     @property
     def id(self) -> str:
@@ -32,12 +34,13 @@ class Item:
         return str(self.document["id"])
 
 
-def item_of(document: Any, base: str) -> Item:
+def item_of(document: Any, base: str, *, is_ours: bool = False) -> Item:
     """An item, if it is one.
 
     Args:
         document: what was read.
-        base: the address it was read from.
+        base: the address its relative hrefs are meant from.
+        is_ours: whether it was read from this machine though its base is elsewhere.
 
     Raises:
         InputError: it has no id, no date or no assets.
@@ -56,7 +59,7 @@ def item_of(document: Any, base: str) -> Item:
     except ValueError:
         raise _refusal(said, f"its datetime is {text!r}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-    return Item(document, base, moment.astimezone(dt.UTC))
+    return Item(document, base, moment.astimezone(dt.UTC), is_ours)
 
 
 def keeps(item: Item, period: Period | None, region: Any, conditions: Sequence[Condition]) -> bool:
@@ -75,7 +78,7 @@ def keeps(item: Item, period: Period | None, region: Any, conditions: Sequence[C
     )
 
 
-def resolve(href: str, base: str) -> str:
+def resolve(href: str, base: str, *, is_ours: bool = False) -> str:
     """The address an href means.
 
     What lies elsewhere may name what lies elsewhere, never a file of this machine: it may be a stranger's.
@@ -83,12 +86,13 @@ def resolve(href: str, base: str) -> str:
     Args:
         href: whole, or relative to ``base``.
         base: the address of the document that has it.
+        is_ours: whether that document lies on this machine, though relative hrefs are meant from elsewhere.
 
     Raises:
         InputError: the scheme is none that scenes have, or is not allowed there.
     """
-    if not is_remote(base):
-        whole = "://" in href or href.startswith("/")
+    whole = "://" in href or href.startswith("/")
+    if not is_remote(base) or (is_ours and whole):
         found = href if whole else f"{without_query(base).rpartition('/')[0] or '.'}/{href}"
         return found if "://" in found and not found.startswith("file://") else split_uri(found)[2]
     scheme, place, _ = split_uri(base)
@@ -119,7 +123,7 @@ def asset_of(item: Item, name: str) -> tuple[str, str]:
     asset = item.document["assets"][key]
     if not is_raster(asset):
         raise LookupError(f"its {key!r} is {asset.get('type') or 'no GeoTIFF by its name'}")
-    return key, resolve(str(asset["href"]), item.base)
+    return key, resolve(str(asset["href"]), item.base, is_ours=item.is_ours)
 
 
 def place_of(item: Item, key: str) -> Place | None:
@@ -170,19 +174,11 @@ def with_whole_addresses(item: Item) -> dict[str, Any]:
     assets = {}
     for key, asset in item.document["assets"].items():
         try:
-            assets[key] = {**asset, "href": without_query(resolve(str(asset["href"]), item.base))}
+            assets[key] = {**asset, "href": without_query(resolve(str(asset["href"]), item.base, is_ours=item.is_ours))}
         except InputError:
             continue  # nothing of ours will read it
     links = [{"rel": "self", "href": item.base, "type": "application/geo+json"}] if is_remote(item.base) else []
     return {**item.document, "assets": assets, "links": links}
-
-
-def boxes(box: Sequence[float]) -> list[tuple[float, float, float, float]]:
-    """A box in degrees as one or, across the antimeridian, two that shapely understands."""
-    west, south, east, north = box
-    if west <= east:
-        return [(west, south, east, north)]
-    return [(west, south, 180.0, north), (-180.0, south, east, north)]
 
 
 def _meets(item: Item, region: Any) -> bool:
@@ -198,8 +194,10 @@ def _meets(item: Item, region: Any) -> bool:
     box = item.document.get("bbox")
     if not isinstance(box, list) or len(box) not in (4, 6) or not _are_numbers(box, len(box)):
         return True
-    flat = (*box[:2], *box[len(box) // 2 : len(box) // 2 + 2])
-    return any(bool(shapely.box(*part).intersects(region)) for part in boxes(flat))
+    west, south, east, north = (*box[:2], *box[len(box) // 2 : len(box) // 2 + 2])
+    # West of its east end a box lies as it should; else it crosses 180° and is two.
+    parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    return any(bool(shapely.box(left, south, right, north).intersects(region)) for left, right in parts)
 
 
 def _are_numbers(value: Any, least: int) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
+from clearyear.grid import Grid, Window
 from clearyear.stores import without_query
 
 
@@ -23,6 +24,20 @@ class Place(BaseModel):
     offset: tuple[int, int] | None = None
     """Column and row of the file's first pixel in the plan's grid, where its pixels are the grid's; may be negative.
     None: the file must be resampled."""
+
+    def share(self, grid: Grid, window: Window) -> float:
+        """About which share of the file a window needs: exact for shifted files, at most for resampled ones."""
+        if self.offset is not None:
+            left, top = window.col_off - self.offset[0], window.row_off - self.offset[1]
+            width = min(left + window.width, self.width) - max(left, 0)
+            height = min(top + window.height, self.height) - max(top, 0)
+            return max(0, width) * max(0, height) / (self.width * self.height)
+        if self.crs != grid.crs:
+            # Pixels of two CRSs cannot be compared so simply: as if the file reached as far as the grid.
+            return window.n_pixels / (grid.width * grid.height)
+        a, b, _, d, e, _ = self.transform
+        p, q, _, r, s, _ = grid.transform
+        return min(1.0, window.n_pixels * abs((p * s - q * r) / (a * e - b * d)) / (self.width * self.height))
 
 
 UNKNOWN = Place(crs="", transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=0, height=0)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -26,7 +26,7 @@ def _several(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 Box = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers)]
-"""West, south, east, north in degrees; west may be larger than east where the box crosses the antimeridian."""
+"""West, south, east, north in degrees."""
 
 
 class StacQuery(BaseModel):
@@ -59,11 +59,12 @@ class StacQuery(BaseModel):
         title="Most items",
         description="Take the first so many; in the API's own order, or the oldest of a catalogue.",
     )
-    sign: Literal["planetary-computer", "hook"] | None = Field(
+    sign: str | None = Field(
         default=None,
+        pattern=r"^(planetary-computer|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
         title="Signing",
-        description="planetary-computer: ask its public endpoint for tokens. hook: the function that "
-        "CLEARYEAR_SIGN_HOOK names.",
+        description="planetary-computer: ask its public endpoint for tokens. package.module:function: a function of "
+        "yours that takes an address and returns it signed, from a module that CLEARYEAR_PLUGINS allows.",
     )
     harmonise: bool = Field(
         default=True,
@@ -80,8 +81,8 @@ class StacQuery(BaseModel):
     def _is_on_earth(cls, box: Box | None) -> Box | None:
         if box is not None:
             west, south, east, north = box
-            if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90 and west != east):
-                raise ValueError("a box is west, south, east, north in degrees, south below north")
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError("a box is west, south, east, north in degrees; one across 180° is two jobs")
         return box
 
     @field_validator("query")
@@ -90,6 +91,11 @@ class StacQuery(BaseModel):
         for text in query:
             parse_condition(text)
         return query
+
+    @property
+    def area(self) -> list[float] | dict[str, Any] | str | None:
+        """The box, or else what is to be intersected; None where anywhere will do."""
+        return list(self.bbox) if self.bbox is not None else self.intersects
 
     @property
     def conditions(self) -> list["Condition"]:

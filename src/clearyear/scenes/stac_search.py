@@ -5,24 +5,25 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from clearyear.area import Area
 from clearyear.errors import InputError, NoScenesError
 from clearyear.periods import Period
 from clearyear.scenes import stac_api
 from clearyear.scenes.catalog import Documents, is_api, is_stac, saved_items, walk
-from clearyear.scenes.items import Item, boxes, keeps, with_whole_addresses
+from clearyear.scenes.items import Item, keeps, with_whole_addresses
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.stores import is_remote, open_store, parent_of, shown
 
 log = logging.getLogger(__name__)
 
 
-def search_items(query: StacQuery, period: Period, area: Any = None) -> list[Item]:
+def search_items(query: StacQuery, period: Period, area: Area | None = None) -> list[Item]:
     """The items that are meant, each once, in acquisition order; saved, where the job says so.
 
     Args:
         query: what is asked for.
         period: taken within [start, end).
-        area: box (west, south, east, north) or GeoJSON, where the query has neither.
+        area: where; None anywhere.
 
     Raises:
         InputError: the catalogue or a collection does not exist, nothing is found, or an item cannot be used.
@@ -37,8 +38,8 @@ def search_items(query: StacQuery, period: Period, area: Any = None) -> list[Ite
             "correct the address",
             uri=shown(query.url),
         )
-    asked = _area(query, area)
-    region = _geometry(asked)
+    asked = _asked(area)
+    region = _geometry(area)
     api = is_api(document) and is_remote(query.url)
     if api:
         candidates = list(_first_of(stac_api.search(documents, query, period, asked), query, period, region))
@@ -99,51 +100,22 @@ def _content(item: Item) -> tuple[Any, Any]:
     return item.document["properties"], item.document["assets"]
 
 
-def _area(query: StacQuery, area: Any) -> dict[str, Any] | None:
+def _geometry(area: Area | None) -> Any:
+    import shapely
+
+    return None if area is None else shapely.union_all([shapely.Polygon(ring) for ring in area.rings])
+
+
+def _asked(area: Area | None) -> dict[str, Any] | None:
     """``bbox`` or ``intersects``, as an API takes them; None where anywhere will do."""
-    if query.bbox is not None:
-        return {"bbox": list(query.bbox)}
-    wanted = query.intersects if query.intersects is not None else area
-    if wanted is None:
+    if area is None:
         return None
-    if isinstance(wanted, list | tuple):
-        return {"bbox": [float(number) for number in wanted]}
-    if isinstance(wanted, str) and wanted.count(",") == 3:
-        return {"bbox": [float(number) for number in wanted.split(",")]}
-    return {"intersects": geometry_of(wanted)}
-
-
-def geometry_of(wanted: dict[str, Any] | str) -> dict[str, Any]:
-    """One GeoJSON geometry, from a geometry, a feature, a collection of them, or a file that has one of these.
-
-    Raises:
-        InputError: it is none.
-    """
-    import shapely
-
-    where = wanted if isinstance(wanted, str) else "stac.intersects"
-    document = Documents(wanted).read(wanted) if isinstance(wanted, str) else wanted
-    features = document.get("features", [document]) if isinstance(document, dict) else []
-    try:
-        shapes = [shapely.geometry.shape(f.get("geometry", f)) for f in features]
-        union = shapely.union_all([shape for shape in shapes if not shape.is_empty])
-        if union.is_empty:
-            raise ValueError("it has no area")
-        return dict(shapely.geometry.mapping(union))
-    except Exception as error:
-        raise InputError(
-            f"{where} is no area ({error})", "a GeoJSON geometry, feature or collection, in degrees", "correct it"
-        ) from error
-
-
-def _geometry(asked: dict[str, Any] | None) -> Any:
-    import shapely
-
-    if asked is None:
-        return None
-    if "bbox" in asked:
-        return shapely.union_all([shapely.box(*box) for box in boxes(asked["bbox"])])
-    return shapely.geometry.shape(asked["intersects"])
+    corners = {(float(x), float(y)) for ring in area.rings for x, y in ring}
+    west, south, east, north = area.bbox
+    if corners == {(west, south), (west, north), (east, north), (east, south)}:
+        return {"bbox": [west, south, east, north]}
+    rings = [[[[float(x), float(y)] for x, y in ring]] for ring in area.rings]
+    return {"intersects": {"type": "MultiPolygon", "coordinates": rings}}
 
 
 def _nothing(candidates: Sequence[Item], query: StacQuery, period: Period, region: Any) -> InputError:

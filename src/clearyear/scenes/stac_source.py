@@ -1,8 +1,8 @@
 """From STAC items to scenes: doubles left out, bands found, numbers harmonised, files looked at."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from clearyear.area import Area
 from clearyear.errors import InputError
 from clearyear.periods import Period
 from clearyear.scenes.band_names import asset_key, names_of
@@ -26,7 +26,7 @@ def find_items(
     bands: Sequence[str] = (),
     masks: Sequence[str] = (),
     how: Fuse = "none",
-    area: Any = None,
+    area: Area | None = None,
 ) -> Found:
     """The scenes a search finds.
 
@@ -36,7 +36,7 @@ def find_items(
         bands: which, by common name, asset key or number; none: the true-colour image, or the only raster there is.
         masks: the assets of masks, called likewise.
         how: what becomes of scenes that are one observation.
-        area: box or GeoJSON, where the query has neither.
+        area: where; None anywhere.
 
     Returns:
         Scenes in acquisition order. ``assets`` have the names the bands were asked for by; one band alone, or a file

@@ -3,8 +3,9 @@
 import ipaddress
 import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from clearyear.errors import InputError
 
@@ -121,3 +122,22 @@ def _is_loopback(place: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def expired(uri: str) -> str:
+    """When an address's signature ended, as it says itself (Azure's ``se``, AWS's and Google's dates); else empty."""
+    query = dict(parse_qsl(urlsplit(uri).query)) if uri.startswith(("https://", "http://")) else {}
+    words = {name.lower(): value for name, value in query.items()}
+    try:
+        if "se" in words:
+            ends = datetime.fromisoformat(words["se"])
+        elif words.get("expires", "").isdigit():
+            ends = datetime.fromtimestamp(int(words["expires"]), UTC)
+        else:
+            owner = "x-amz" if "x-amz-date" in words else "x-goog"
+            began = datetime.strptime(words[f"{owner}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            ends = began + timedelta(seconds=int(words[f"{owner}-expires"]))
+        ends = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
+    except (KeyError, ValueError, OverflowError):
+        return ""
+    return f"{ends:%Y-%m-%d %H:%M} UTC" if ends < datetime.now(UTC) else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clearyear.errors import InputError, StoreError
-from clearyear.stores.address import check_destination, shown
+from clearyear.stores.address import check_destination, expired, shown
 from clearyear.stores.base import Entry
 from clearyear.stores.remote import REQUEST_ERRORS, look, read_whole, trouble, version_of
 
@@ -80,8 +80,10 @@ class WebStore:
             found = trouble(error)
             if found.kind == "passing":
                 raise StoreError(f"Cannot read {shown(uri)}: {found.words}", transient=True, uri=shown(uri)) from error
+            ended = expired(uri)
             raise InputError(
-                f"Cannot read {shown(uri)}: it {found.words}",
+                f"Cannot read {shown(uri)}: it {found.words}"
+                + (f"; its signature expired at {ended}" if ended else ""),
                 "an address that can be read as it stands, with byte ranges",
                 "correct it, or sign it anew",
                 uri=shown(uri),
