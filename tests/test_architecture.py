@@ -38,6 +38,7 @@ LAYERS = [
         "plan",
         "memory",
         "job",
+        "job_keys",
         "job_file",
         "job_types",
         "gdal",

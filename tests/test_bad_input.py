@@ -33,7 +33,7 @@ def no_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: Any, **__: Any) -> None:
         raise AssertionError("Prefect would have been started")
 
-    monkeypatch.setattr(cli, "_run_flow", started)
+    monkeypatch.setattr(cli, "run_flow", started)
 
 
 def snapshot(folder: Path) -> dict[Path, str]:

@@ -37,7 +37,9 @@ CONTRACT = {
 VERBS = [
     "backfill",
     "catalog",
+    "convert",
     "demo",
+    "lights",
     "mosaic",
     "plan",
     "preview",
@@ -46,6 +48,7 @@ VERBS = [
     "run",
     "validate",
     "window",
+    "zonal",
 ]
 CLEARYEAR = Path(sys.executable).parent / "clearyear"
 

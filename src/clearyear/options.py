@@ -81,6 +81,20 @@ def _grid_options() -> list[Callable[..., Any]]:
     ]
 
 
+def _engine_options() -> list[Callable[..., Any]]:
+    """What computes the windows, and which of them."""
+    return [
+        click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]"),
+        click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]"),
+        click.option(
+            "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
+        ),
+        click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        click.option("--runner", help="threads, processes or dask.  [default: threads]"),
+        click.option("--select", multiple=True, help="Only these windows: id, number, ::10 or polygons in a .geojson."),
+    ]
+
+
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The job as flags; each overrides the job file's key of the same name."""
     options = [
@@ -107,13 +121,8 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--compress", help="The mosaic's: deflate, zstd, zstd:15, lzw, jpeg or {count: lzw}.  [default: deflate]"
         ),
-        click.option("--workers", type=int, help="Windows computed at once.  [default: one a core]"),
-        click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]"),
         click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
-        click.option(
-            "--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]"
-        ),
-        click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
+        *_engine_options(),
         *_grid_options(),
         click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
         click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
@@ -122,8 +131,6 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         *source_options(),
         click.option("--naming", help="Folder and files of a period, such as 'monthly-mosaic-{start:%Y-%m}'."),
-        click.option("--select", multiple=True, help="Only these windows: id, number, ::10 or polygons in a .geojson."),
-        click.option("--runner", help="threads, processes or dask.  [default: threads]"),
     ]
     for option in reversed(options):
         function = option(function)

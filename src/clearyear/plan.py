@@ -76,7 +76,7 @@ class Plan(BaseModel):
                 "algorithm": [self.product.reducer, self.reducer.version],
                 "product": self.product.decides,
                 "grid": self.grid.model_dump(mode="json", exclude={"block"}),
-                "scenes": [[s.id, s.datetime.isoformat(), s.identity, s.version, *_more(s)] for s in self.scenes],
+                "scenes": [[s.id, s.datetime.isoformat(), s.identity, s.version, *s.decides] for s in self.scenes],
             }
         )
 
@@ -247,12 +247,6 @@ class Plan(BaseModel):
                 "its id does not agree with its content, or it was made by another version of an algorithm"
             )
         return plan
-
-
-def _more(scene: Scene) -> list[Any]:
-    """What a scene's pixels depend on besides its files; nothing where it is what it was before there was a choice."""
-    more = scene.model_dump(mode="json", include={"places", "add", "group"}, exclude_defaults=True)
-    return [more] if more else []
 
 
 def _suffix(file: str) -> str:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -82,6 +83,12 @@ class Scene(BaseModel):
     def version_of(self, asset: str) -> str:
         """The version of one of the files."""
         return self.versions.get(asset, self.version)
+
+    @property
+    def decides(self) -> list[Any]:
+        """What pixels depend on besides the files; nothing where that is what it was before there was a choice."""
+        more = self.model_dump(mode="json", include={"places", "add", "group"}, exclude_defaults=True)
+        return [more] if more else []
 
     @property
     def identity(self) -> dict[str, str]:
