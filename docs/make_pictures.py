@@ -4,7 +4,7 @@
     python docs/make_pictures.py NAIVE.tif MASKED.tif     # masked.jpg
 
 demo.jpg: four of the year's scenes as they came, and what the product made of all twenty-four. masked.jpg: a composite
-without and with a cloud mask, one above the other.
+without and with a cloud mask, one above the other, both twice as bright.
 """
 
 import io
@@ -18,6 +18,7 @@ from clearyear.pictures import preview
 SIDE = 560
 GAP = 8
 WIDE = 800
+BRIGHTER = 2
 SHOWN = ("0115", "0217", "0608", "0929")
 """Where these days have no scene, the next ones are shown: snow, clouds, a swath's edge."""
 
@@ -50,7 +51,7 @@ def main_masked(naive: Path, masked: Path) -> None:
     images = []
     for path in (naive, masked):
         with Image.open(io.BytesIO(preview(str(path), side=WIDE))) as image:
-            images.append(image.convert("RGB"))
+            images.append(image.convert("RGB").point(lambda value: min(255, BRIGHTER * value)))
     width, height = images[0].size
     sheet = Image.new("RGB", (width, 2 * height + GAP), "white")
     for index, image in enumerate(images):

@@ -186,7 +186,7 @@ def test_no_scene_in_the_period(refused: Refused, flags: tuple[str, ...], scenes
 
 
 def test_no_job_at_all(refused: Refused, scenes: Path) -> None:
-    refused("run", says=("No scenes are given", "a JOB.yaml, or --scenes and --out"))
+    refused("run", says=("No scenes are given", "a JOB.yaml, or --scenes (or --stac) and --out"))
     refused("run", "--scenes", scenes, says=("'out' is missing",))
 
 

@@ -116,6 +116,7 @@ def test_real_masks_are_matched_by_date_and_name(data: Path) -> None:
             ["T_20230101_a.tif", "T_20230101_b.tif"],
             r"have more than one scl in .*: T_20230101_a\.tif, T_20230101_b\.tif",
         ),
+        (["U_20230101_SCL.tif"], "1 of 1 scenes have no scl"),
         (["U_20230101_SCL.tif", "T_20230102_SCL.tif"], r"have no scl in .* \(2 GeoTIFF files\): T_20230101T104441_TCI"),
     ],
 )

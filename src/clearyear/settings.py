@@ -76,14 +76,12 @@ class Settings(BaseSettings):
         default="~/.cache/clearyear",
         description="Folder in which the tile indexes of remote scenes are kept for the next run; empty: nowhere.",
     )
-    sign_hook: str = Field(
-        default="", description="package.module:function that signs addresses, for jobs with stac.sign: hook."
-    )
     gs_anonymous: bool = Field(default=False, description="Read public gs:// buckets without credentials.")
     s3_anonymous: bool = Field(default=False, description="Read public s3:// buckets without credentials.")
     plugins: str = Field(
         default="",
-        description="Modules, comma-separated, whose reducers a job may name; each with all below it. Empty: none.",
+        description="Modules, comma-separated, whose reducers and signers a job may name; each with all below it. "
+        "Empty: none.",
     )
     decode_mb_per_s: float = Field(
         default=250.0,

@@ -21,7 +21,7 @@ def source_options() -> list[Callable[..., Any]]:
         click.option("--datetime", help="STAC's way to say --period: 2023-08-01/2023-08-31, the last day included."),
         click.option("--query", multiple=True, help="Condition on items, 'eo:cloud_cover<40'; may be repeated."),
         click.option("--max-items", type=int, help="Take so many items at most.  [default: all]"),
-        click.option("--sign", help="planetary-computer, or hook (CLEARYEAR_SIGN_HOOK)."),
+        click.option("--sign", help="planetary-computer, or package.module:function (CLEARYEAR_PLUGINS)."),
         click.option("--save-items", help="Write the items found to this file, for --stac FILE."),
         click.option("--bands", help="Bands, comma-separated: red,green,blue or B4,B3,B2."),
         click.option("--mask", "masks", multiple=True, help="Class or bit band: scl, qa_pixel, BQA, scl=FOLDER."),

@@ -31,8 +31,8 @@ def is_plugin(name: str) -> bool:
     return re.fullmatch(NAME, name) is not None
 
 
-def plugin_class(name: str) -> Callable[..., Any]:
-    """The class called ``package.module:Class``.
+def plugin_class(name: str, what: str = "reducer") -> Callable[..., Any]:
+    """The class (or function) called ``package.module:Class``; ``what`` a job names it as.
 
     Raises:
         InputError: its module is not among those ``CLEARYEAR_PLUGINS`` allows, cannot be imported, or lacks the class.
@@ -42,7 +42,7 @@ def plugin_class(name: str) -> Callable[..., Any]:
     if not any(module == prefix or module.startswith(f"{prefix}.") for prefix in allowed):
         listed = f"one from {', '.join(allowed)}" if allowed else "none: CLEARYEAR_PLUGINS is not set"
         raise InputError(
-            f"The reducer {name} is code from the module {module}, which this machine does not allow",
+            f"The {what} {name} is code from the module {module}, which this machine does not allow",
             listed,
             f"if you trust that module, set CLEARYEAR_PLUGINS={module} where the windows are computed",
         )
@@ -50,12 +50,12 @@ def plugin_class(name: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # whatever an import runs into
         raise InputError(
-            f"The reducer {name} cannot be imported ({type(error).__name__}: {error})",
+            f"The {what} {name} cannot be imported ({type(error).__name__}: {error})",
             "an installed module with that class",
             "install it where the windows are computed, or correct the name",
         ) from error
     if not callable(found):
-        raise InputError(f"The reducer {name} is no class", "a class such as Reducer describes", "correct the name")
+        raise InputError(f"The {what} {name} cannot be called", "a class or function", "correct the name")
     made: Callable[..., Any] = found
     return made
 

@@ -1,15 +1,13 @@
 """Addresses signed, where a catalogue's files are not open to all."""
 
-import importlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Literal
 from urllib.parse import urlsplit
 
 from clearyear.errors import ClearyearError, InputError, StoreError
-from clearyear.settings import current_settings
+from clearyear.reducers.plugins import plugin_class
 
 Signer = Callable[[str], str]
 
@@ -21,15 +19,18 @@ _MARGIN = timedelta(minutes=5)
 """A token about to end is asked for anew: what is planned now is read a while later."""
 
 
-def signer(kind: Literal["planetary-computer", "hook"] | None) -> Signer:
+def signer(kind: str | None) -> Signer:
     """What signs an address; addresses that need nothing come back as they are.
 
+    Args:
+        kind: ``planetary-computer``, ``package.module:function`` or None.
+
     Raises:
-        InputError: the hook cannot be imported, or none is named.
+        InputError: the function may not be used, or cannot be imported.
     """
     if kind is None:
         return lambda uri: uri
-    return _hook(current_settings().sign_hook) if kind == "hook" else sign_for_planetary_computer
+    return sign_for_planetary_computer if kind == "planetary-computer" else _function(kind)
 
 
 def sign_for_planetary_computer(uri: str) -> str:
@@ -67,21 +68,16 @@ def _token(account: str, container: str) -> tuple[str, datetime]:
         ) from error
 
 
-def _hook(path: str) -> Signer:
-    """The function a machine names: a job must not choose which code is run, it may come from a form."""
-    module, _, name = path.partition(":")
-    wanted = "CLEARYEAR_SIGN_HOOK=package.module:function, a function that takes an address and returns it signed"
-    if not module or not name:
-        raise InputError(f"The job asks for a signing hook, and CLEARYEAR_SIGN_HOOK is {path!r}", wanted, "set it")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"The signing hook {path} cannot be imported ({error})", wanted, "correct it") from error
+def _function(name: str) -> Signer:
+    function = plugin_class(name, "signer")
 
     def sign(uri: str) -> str:
-        signed = function(uri)
+        try:
+            signed = function(uri)
+        except Exception as error:
+            raise ClearyearError(f"The signer {name} failed ({type(error).__name__})", "no error", "mend it") from error
         if not isinstance(signed, str) or not signed:
-            raise InputError(f"The signing hook {path} returns {type(signed).__name__}", wanted, "correct it")
+            raise InputError(f"The signer {name} returns {type(signed).__name__}", "the signed address", "mend it")
         return signed
 
     return sign

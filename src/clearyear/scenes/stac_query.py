@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -59,11 +59,12 @@ class StacQuery(BaseModel):
         title="Most items",
         description="Take the first so many; in the API's own order, or the oldest of a catalogue.",
     )
-    sign: Literal["planetary-computer", "hook"] | None = Field(
+    sign: str | None = Field(
         default=None,
+        pattern=r"^(planetary-computer|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
         title="Signing",
-        description="planetary-computer: ask its public endpoint for tokens. hook: the function that "
-        "CLEARYEAR_SIGN_HOOK names.",
+        description="planetary-computer: ask its public endpoint for tokens. package.module:function: a function of "
+        "yours that takes an address and returns it signed, from a module that CLEARYEAR_PLUGINS allows.",
     )
     harmonise: bool = Field(
         default=True,
