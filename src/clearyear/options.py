@@ -81,6 +81,17 @@ def _grid_options() -> list[Callable[..., Any]]:
     ]
 
 
+def _product_options() -> list[Callable[..., Any]]:
+    """What else is computed and written, and how."""
+    return [
+        click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
+        click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
+        click.option(
+            "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
+        ),
+    ]
+
+
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The job as flags; each overrides the job file's key of the same name."""
     options = [
@@ -115,11 +126,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
         *_grid_options(),
-        click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
-        click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
-        click.option(
-            "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
-        ),
+        *_product_options(),
         *source_options(),
     ]
     for option in reversed(options):
