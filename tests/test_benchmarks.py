@@ -42,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # The smallest form of every benchmark; STACK stands for four scenes of 256². A script that measures gets a line here.
-SMALLEST = [("window.py", "STACK", "--runs", "1", "--ways", "floor", "band-median")]
+SMALLEST = [("window.py", "STACK", "--runs", "1", "--ways", "floor", "band-median"), ("parity.py", "STACK")]
 
 
 @pytest.mark.parametrize("command", SMALLEST, ids=lambda c: c[0])

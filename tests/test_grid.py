@@ -120,3 +120,29 @@ def test_corners_of_a_tilted_grid() -> None:
 
 def test_grid_survives_json() -> None:
     assert Grid.model_validate_json(TILTED.model_dump_json()) == TILTED
+
+
+@pytest.mark.parametrize("grid", [GRANULE, TILTED], ids=["north up", "turned"])
+def test_offset_of_a_part_and_of_what_is_none(grid: Grid) -> None:
+    part = grid.model_copy(update={"transform": grid.transform_of(Window(col_off=7, row_off=-3, width=1, height=1))})
+    assert grid.offset_of(part) == (7, -3)
+    assert part.offset_of(grid) == (-7, 3)
+    a, b, c, d, e, f = grid.transform
+    for other in ((a, b, c + 0.02, d, e, f), (a * 1.001, b, c, d, e, f), (a / 2, b / 2, c, d / 2, e / 2, f)):
+        assert grid.offset_of(grid.model_copy(update={"transform": other})) is None
+    assert grid.offset_of(grid.model_copy(update={"crs": "EPSG:32632"})) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 1e300])
+def test_a_damaged_transform_lies_nowhere(value: float) -> None:
+    damaged = GRANULE.model_copy(update={"transform": (value, 0, 300000, 0, value, 4900020)})
+    assert GRANULE.offset_of(damaged) is None
+    assert damaged.offset_of(GRANULE) is None
+    assert damaged.is_placed is (value == 1e300)
+    assert damaged.offset_of(damaged) in ((0, 0), None)
+
+
+def test_without_a_crs_only_the_same_grid_is_the_same() -> None:
+    lost = GRANULE.model_copy(update={"crs": ""})
+    assert lost.offset_of(lost) == (0, 0)
+    assert lost.offset_of(lost.model_copy(update={"transform": (10, 0, 300010, 0, -10, 4900020)})) is None

@@ -318,7 +318,7 @@ def test_fused_scenes_are_counted_once_and_the_source_is_the_one_that_counts(tmp
         scenes.append(scene_of(f"s{n}", day(n), {"data": path}, group=group))
     layers = whole(plan_of(scenes, reducer="luminance-median", layers=["count", "source"], tile_size=16))
     stack = np.array([read(scene.uri) for scene in scenes])
-    valid = (stack > 0).all(axis=1)
+    valid: NDArray[np.bool_] = np.array((stack > 0).all(axis=1))
     valid[2] &= ~valid[1]
     assert np.array_equal(layers["count"][0], valid.sum(axis=0))
     chosen = layers["source"][0]

@@ -12,21 +12,16 @@ import rasterio
 from conftest import write_scene
 from numpy.typing import NDArray
 from runs import finished
+from scipy.ndimage import binary_dilation, binary_opening
 
 from clearyear import mosaic
 from clearyear.cog import problems
-from clearyear.errors import InputError
-from clearyear.finding import find
 from clearyear.job import Job
-from clearyear.job_product import product_of
-from clearyear.masks import Mask
-from clearyear.periods import parse_period
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, put_down
 from clearyear.publish import join_windows, validate
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
-from clearyear.scenes.headers import common_header
 from clearyear.stores import open_store
 from clearyear.window import compute_window
 
@@ -158,6 +153,34 @@ def test_clear_count_of_real_reflectance(refl: Path, samples: NDArray[np.float64
     assert validate(plan.destination) == []
 
 
+def test_clear_count_under_a_mask(refl: Path, data: Path, samples: NDArray[np.float64], tmp_path: Path) -> None:
+    """What the classes erase, and what opening and dilation make of that: scipy's, on whole images."""
+    classes, folder = [0, 3, 8, 9, 10], data / "s2" / "pt29snd" / "scl"
+    mask = {"asset": "scl", "from": str(folder), "classes": classes, "opening": 2, "dilation": 5}
+    job = {"reducer": "clear-count", "layers": ["count"], "period": "2021", "tile_size": 64}
+    plan = finished(refl, tmp_path, **job, masks=[mask])
+    erased = np.isin(oracle.read_all(sorted(folder.glob("*.tif")))[:, 0], classes)
+    disks = [np.hypot(*np.mgrid[-r : r + 1, -r : r + 1]) <= r for r in (2, 5)]
+    grown = np.stack([binary_dilation(binary_opening(each, disks[0]), disks[1]) for each in erased])
+    seen = np.isfinite(samples).all(axis=1)
+    expected = [seen.sum(axis=0), (seen & ~erased).sum(axis=0), (seen & ~grown).sum(axis=0)]
+    assert np.array_equal(read(plan), expected)
+    assert np.array_equal(read(plan, "count")[0], expected[2])
+    assert 0 < expected[2].min() < expected[2].max() < len(samples)
+    assert (expected[1] < expected[2]).any(), "an opening gives back single pixels"
+
+
+def test_geomedian_under_a_mask(refl: Path, data: Path, tmp_path: Path) -> None:
+    """The command of the guide: count and deviations of what the mask leaves."""
+    mask = {"asset": "scl", "from": str(data / "s2" / "pt29snd" / "scl")}
+    job = {"reducer": "geomedian", "layers": ["count", *DEVIATIONS], "period": "2021", "tile_size": 64}
+    plan = finished(refl, tmp_path, **job, masks=[mask])
+    plain = finished(refl, tmp_path / "plain", reducer="clear-count", period="2021", tile_size=64, masks=[mask])
+    assert np.array_equal(read(plan, "count")[0], read(plain)[2])
+    cloudy = finished(refl, tmp_path / "cloudy", **job)
+    assert read(plan, "emad").mean() < 0.8 * read(cloudy, "emad").mean(), "clouds are what lies far off"
+
+
 @pytest.mark.parametrize(("dtype", "nodata"), [("int16", -9999), ("float32", float("nan"))])
 @pytest.mark.parametrize("reducer", ["geomedian", "percentiles"])
 def test_large_mosaics_are_put_together(
@@ -228,19 +251,12 @@ def test_what_a_pixel_without_a_sample_becomes(
 
 def test_a_mask_gives_a_composite_nodata(tmp_path: Path) -> None:
     """Every value counts where the scenes name no nodata; a pixel that a mask leaves without a sample needs one."""
-    write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), "int16"), nodata=None)
-    job = Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer="geomedian")
-    found = find(job, parse_period("2023"))
-    header = common_header(found.scenes)
-    assert product_of(job, header, found).nodata is None
-    assert product_of(job, header, found, [Mask(asset="scl", classes=(3,))]).nodata == -32768
-
-
-def test_clear_count_says_what_it_cannot_tell(tmp_path: Path) -> None:
-    write_scene(tmp_path / "a_20230101.tif", np.ones((3, 16, 16), "int16"))
-    job = Job(scenes=str(tmp_path), out="/nowhere", period="2023", reducer="clear-count")
-    found = find(job, parse_period("2023"))
-    header = common_header(found.scenes)
-    assert product_of(job, header, found, [Mask(asset="scl", classes=(3,))]).masks
-    with pytest.raises(InputError, match="before a mask's opening and dilation"):
-        product_of(job, header, found, [Mask(asset="scl", classes=(3,), dilation=5)])
+    write_scene(tmp_path / "s" / "a_20230101.tif", np.ones((3, 16, 16), "int16"), nodata=None)
+    classes = np.full((1, 16, 16), 4, np.uint8)
+    classes[:, :5] = 3
+    write_scene(tmp_path / "m" / "a_20230101_SCL.tif", classes)
+    mask = {"asset": "scl", "from": str(tmp_path / "m"), "classes": [3], "opening": 0, "dilation": 0}
+    plan = finished(tmp_path / "s", tmp_path / "out", reducer="geomedian", masks=[mask])
+    assert plan.product.nodata == -32768
+    assert (read(plan)[:, :5] == -32768).all()
+    assert (read(plan)[:, 5:] == 1).all()

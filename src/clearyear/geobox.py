@@ -73,7 +73,7 @@ def grid_of(wish: Wish, headers: Mapping[str, Mapping[str, Header]], bands: Mapp
     Raises:
         InputError: it cannot be, or not be from these files.
     """
-    lost = [name for name, header in bands.items() if not header.grid.crs]
+    lost = [name for name, header in bands.items() if not header.grid.is_placed]
     if lost:
         raise InputError(
             f"{len(lost)} files have no georeference: {some(lost)}",

@@ -1,5 +1,6 @@
 """The output grid and its windows: aligned to the origin, covering every pixel exactly once, edges clipped."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -124,27 +125,30 @@ class Grid(BaseModel):
             )
         return window
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether it is known where on the Earth its pixels lie: a damaged header may claim what is no transform."""
+        a, b, _, d, e, _ = self.transform
+        return bool(self.crs) and all(map(math.isfinite, self.transform)) and a * e != b * d
+
     def offset_of(self, other: "Grid") -> tuple[int, int] | None:
         """Column and row of ``other``'s first pixel where all its pixels are this grid's, negative ones too; else None.
 
         CRSs are compared as text. A thousandth of a pixel, over the whole raster, is what rounding in a header makes.
         """
+        if other.crs != self.crs or not (self.is_placed and other.is_placed):
+            return (0, 0) if repr((other.crs, other.transform)) == repr((self.crs, self.transform)) else None
         a, b, c, d, e, f = self.transform
-        det = a * e - b * d
-        if other.crs != self.crs or not det:
-            return None
         ends = []
         for x, y in ((0, 0), (other.width, 0), (0, other.height)):
             u, v, w, p, q, r = other.transform
             dx, dy = u * x + v * y + w - c, p * x + q * y + r - f
-            ends.append(((e * dx - b * dy) / det, (a * dy - d * dx) / det))
-        col, row = round(ends[0][0]), round(ends[0][1])
-        wanted = ((col, row), (col + other.width, row), (col, row + other.height))
-        off = max(
-            abs(is_ - want)
-            for end, corner in zip(ends, wanted, strict=True)
-            for is_, want in zip(end, corner, strict=True)
-        )
+            ends += [(e * dx - b * dy) / (a * e - b * d), (a * dy - d * dx) / (a * e - b * d)]
+        if not all(map(math.isfinite, ends)):
+            return None
+        col, row = round(ends[0]), round(ends[1])
+        wanted = (col, row, col + other.width, row, col, row + other.height)
+        off = max(abs(end - corner) for end, corner in zip(ends, wanted, strict=True))
         return (col, row) if off < _SAME_PLACE else None
 
     def transform_of(self, window: Window) -> tuple[float, float, float, float, float, float]:

@@ -35,12 +35,6 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
             "leave it out",
         )
     said = found.nodata if header.nodata is None else header.nodata
-    if reducer.wants_raw and any(mask.opening or mask.dilation for mask in masks):
-        raise InputError(
-            f"{reducer.name} cannot tell yet what was clear before a mask's opening and dilation",
-            "masks without them",
-            "set both to 0",
-        )
     tag = () if said is None else (said,)
     nodata = tuple(job.nodata) if job.nodata is not None else (*reducer.default_nodata, *tag)
     saturated = tuple(job.saturated) if job.saturated is not None else reducer.default_saturated

@@ -116,7 +116,8 @@ def _placed(
     if headers is None:
         unknown = scene.assets if wish.is_given else mask_assets
         return scene.model_copy(update={"places": dict.fromkeys(unknown, UNKNOWN)})
-    places = {asset: _place(grid, header.grid, called(scene.id, asset)) for asset, header in headers.items()}
+    moved = headers if wish.is_given else mask_assets  # else all bands have the one grid
+    places = {asset: _place(grid, headers[asset].grid, called(scene.id, asset)) for asset in moved}
     return scene.model_copy(update={"places": {asset: place for asset, place in places.items() if place}})
 
 
@@ -124,7 +125,7 @@ def _place(grid: Grid, file: Grid, name: str) -> Place | None:
     offset = grid.offset_of(file)
     if offset == (0, 0) and (file.width, file.height) == (grid.width, grid.height):
         return None
-    if offset is None and not (file.crs and grid.crs):
+    if offset is None and not (file.is_placed and grid.is_placed):
         raise InputError(
             f"{name} has no georeference, and {file.width}×{file.height} px instead of {grid.width}×{grid.height}",
             "a CRS and a transform in the file or in its STAC item, or the pixels of the scenes",

@@ -15,8 +15,9 @@ class ClearCount(Reducer):
     """Observations, clear ones, and clear ones that the mask's opening and dilation have kept, of each pixel.
 
     An observation is a scene whose pixel is nodata in no band; saturated values, where the job names some, are nodata
-    too. It is clear if the mask does not erase it. Layers: ``composite`` (3, H, W) uint16: ``observations``, ``clear``
-    before the mask's opening and dilation, ``kept`` after them, which is what other reducers use; ``count``
+    too; where the scenes have no nodata value, every scene observes every pixel. Scenes of one group count each. It is
+    clear if the mask does not erase it. Layers: ``composite`` (3, H, W) uint16: ``observations``, ``clear`` before the
+    mask's opening and dilation, ``kept`` after them, which is what other reducers use; ``count``
     (1, H, W) uint16, the last of these. Source: the product ``clear-count`` of odc-stats' quality bands.
     """
 
