@@ -240,14 +240,18 @@ def test_from_an_api_to_scenes_and_again_from_what_was_saved(api: StacApi, web: 
     put_elsewhere(api, web.url)
     saved = tmp_path / "items.json"
     search = {"url": api.url, "collections": COLLECTION, "save_items": str(saved)}
-    job = {"bands": ["red"], "masks": ["scl"], "period": "2020-06"}
+    job: dict[str, Any] = {"bands": ["red"], "masks": ["scl"], "period": "2020-06"}
     found = found_by(stac=search, **job)
     assert [(s.assets["data"], s.assets["scl"]) for s in found.scenes] == [
         (f"{web.url}/B04.tif", f"{web.url}/SCL.tif")
     ] * 6
     assert {s.add.get("data", 0) for s in found.scenes} == {0}
     api.requests.clear()
-    for again in ({"scenes": str(saved)}, {"stac": {"url": str(saved), "collections": COLLECTION}}):
+    forms: tuple[dict[str, Any], ...] = (
+        {"scenes": str(saved)},
+        {"stac": {"url": str(saved), "collections": COLLECTION}},
+    )
+    for again in forms:
         assert found_by(**again, **job) == found
     assert not api.requests
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urljoin
 
 from clearyear.errors import InputError
@@ -69,8 +69,8 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
     """The item without what is of another kind than STAC says, so that nobody need look again."""
     assets = {key: _without_odd_bands(asset) for key, asset in document["assets"].items()}
     plain = {**document, "assets": assets, "properties": _without_odd_bands(document["properties"])}
-    box = plain.get("bbox")
-    if not _are_numbers(box, 4) or len(box) not in (4, 6):  # type: ignore[arg-type]  numbers of a list
+    box: Any = plain.get("bbox")
+    if not _are_numbers(box, 4) or len(box) not in (4, 6):
         plain.pop("bbox", None)
     return plain
 
@@ -186,7 +186,7 @@ def nodata_of(item: Item, key: str) -> float | None:
     return None
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value of a document is a finite number that a float holds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
@@ -222,7 +222,8 @@ def _meets(item: Item, region: Any) -> bool:
     box = item.document.get("bbox")
     if box is None:
         return True
-    west, south, east, north = (*box[:2], *box[len(box) // 2 : len(box) // 2 + 2])
+    west, south = box[:2]
+    east, north = box[len(box) // 2 :][:2]
     # West of its east end a box lies as it should; else it crosses 180° and is two.
     parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
     return any(bool(shapely.box(left, south, right, north).intersects(region)) for left, right in parts)
