@@ -81,8 +81,8 @@ def _grid_options() -> list[Callable[..., Any]]:
     ]
 
 
-def _product_options() -> list[Callable[..., Any]]:
-    """What else is computed and written, and how."""
+def _output_options() -> list[Callable[..., Any]]:
+    """What the reducer is told, and in which files its layers lie."""
     return [
         click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
         click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
@@ -126,7 +126,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--windows-per-shard", type=int, help="Windows of one such job at most.  [default: 50]"),
         *_grid_options(),
-        *_product_options(),
+        *_output_options(),
         *source_options(),
     ]
     for option in reversed(options):
