@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from clearyear.display import Display
 from clearyear.errors import InputError
 from clearyear.job_types import Compression, LayerName, ReducerName, Resolution, Text
-from clearyear.mask_presets import JobMask
+from clearyear.mask_presets import AnyMask
 from clearyear.plan import NAME
 from clearyear.scenes.fuse import Fuse
 from clearyear.scenes.stac_query import StacQuery
@@ -195,7 +195,7 @@ class Job(BaseModel):
         description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
         "Left out: the items' true-colour image.",
     )
-    masks: list[JobMask] = Field(
+    masks: list[AnyMask] = Field(
         default_factory=list,
         title="Masks",
         description='Class or bit bands that say which samples not to use: scl, or {"asset": "scl", "from": …}.',

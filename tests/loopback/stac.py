@@ -148,7 +148,7 @@ class StacApi:
         size = min(self.page, int(body.get("limit") or self.page))
         answer: dict[str, Any] = {"type": "FeatureCollection", "features": found[start : start + size], "links": []}
         if start + size < len(found) or self.next_href:
-            following = {"rel": "next", "href": f"{self.url}/search", "method": method}
+            following: dict[str, Any] = {"rel": "next", "href": f"{self.url}/search", "method": method}
             if method == "POST":
                 following |= {"body": {"token": str(start + size)}, "merge": True}
             else:
