@@ -23,13 +23,13 @@ from clearyear import gdal, memory
 from clearyear.errors import WindowError
 from clearyear.grid import Grid, Window
 from clearyear.masks import Bits, Mask, erased_by, grown
-from clearyear.memory import peak_bytes
+from clearyear.memory import least_bytes, peak_bytes, pieces
 from clearyear.observe import observe
 from clearyear.plan import Plan
 from clearyear.samples import harmonise, keep_first
 from clearyear.scenes.scene import Scene
 from clearyear.stores import open_store
-from clearyear.window import compute_window
+from clearyear.window import compute_window, reduce_window
 
 SCL = Mask(asset="scl", classes=(0, 3, 8, 9, 10), opening=2, dilation=5)
 BQA = Mask(asset="BQA", bits=(Bits(name="fill", shift=0), Bits(name="cloud", shift=4)))
@@ -470,3 +470,16 @@ def test_files_elsewhere_give_the_same(tmp_path: Path, web: HttpServer, compress
     assert (failed.scene, failed.uri) == ("s1", f"{web.url}/s1_B08.tif")
     assert failed.cause.startswith("B08: ")
     assert not failed.transient
+
+
+def test_pieces_of_a_window_change_no_pixel(data: Path) -> None:
+    """With the least memory there can be a window is read row by row, and the mask round each row anew."""
+    plan = plan_of(portugal(data, 8), [SCL], tile_size=128)
+    (window,) = plan.windows
+    least = least_bytes(plan, window)
+    assert len(pieces(plan, window, least)) == 128
+    expected, _, _ = reduce_window(plan, window)
+    found, _, _ = reduce_window(plan, window, window_bytes=least)
+    assert expected is not None
+    assert found is not None
+    assert all(np.array_equal(found[name], array) for name, array in expected.items())
