@@ -472,6 +472,15 @@ def test_files_elsewhere_give_the_same(tmp_path: Path, web: HttpServer, compress
     assert not failed.transient
 
 
+def test_files_that_a_product_does_not_use_are_not_asked_for(data: Path) -> None:
+    """Scenes with a mask beside them, and a job that wants none: each is the one file it was."""
+    plan = plan_of(portugal(data, 2))
+    assert plan.is_plain
+    seen = observe(plan, plan.scenes, whole_of(plan))
+    assert (seen.failed, seen.valid, seen.raw) == ([], None, None)
+    assert np.array_equal(seen.stack, [read(scene.uri) for scene in plan.scenes])
+
+
 def test_pieces_of_a_window_change_no_pixel(data: Path) -> None:
     """With the least memory there can be a window is read row by row, and the mask round each row anew."""
     plan = plan_of(portugal(data, 8), [SCL], tile_size=128)
