@@ -140,6 +140,7 @@ def test_as_much_is_read_round_a_window_as_decides_about_it(coarse: Plan) -> Non
     assert whole_mask is not None
     for window in coarse.grid.windows(7):
         mask = observe(coarse, coarse.scenes, window).valid
+        assert mask is not None
         rows = slice(window.row_off, window.row_off + window.height)
         assert np.array_equal(mask, whole_mask[:, :, rows, window.col_off : window.col_off + window.width])
 
