@@ -100,6 +100,14 @@ def test_the_picture_is_made_of_the_mosaic(reflectance: Path, tmp_path: Path, ou
         assert abs(shade - found[0, 100:, 100:].mean()) < 2, "the preview is the picture's"
 
 
+def test_equal_jobs_give_equal_bytes(reflectance: Path, tmp_path: Path) -> None:
+    job = {"reducer": "band-median", "display": {"bands": [3, 2, 1]}, "tile_size": 256}
+    one, two = (finished(reflectance, tmp_path / name, **job) for name in ("one", "two"))
+    for key in one.published:
+        files = [Path(plan.destination) / plan.mosaic_name(key) for plan in (one, two)]
+        assert files[0].read_bytes() == files[1].read_bytes(), key
+
+
 def test_two_months_compare(reflectance: Path, tmp_path: Path) -> None:
     """The same number is the same brightness, whatever else the month has seen."""
     job = {"reducer": "band-median", "display": {"bands": [3, 2, 1]}, "tile_size": 256}
