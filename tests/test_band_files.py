@@ -123,7 +123,7 @@ def test_real_masks_are_matched_by_date_and_name(data: Path) -> None:
 def test_which_mask_is_a_scenes(tmp_path: Path, masks: list[str], matched: str) -> None:
     write_scene(tmp_path / "s" / "T_20230101T104441_TCI.tif", np.ones((3, 16, 16), np.uint8))
     touch(tmp_path / "m", *masks)
-    job = {"scenes": str(tmp_path / "s"), "masks": [f"scl={tmp_path / 'm'}"]}
+    job: dict[str, Any] = {"scenes": str(tmp_path / "s"), "masks": [f"scl={tmp_path / 'm'}"]}
     if matched.endswith("SCL.tif"):
         assert Path(found_by(**job).scenes[0].assets["scl"]).name == matched
     else:
@@ -134,7 +134,7 @@ def test_which_mask_is_a_scenes(tmp_path: Path, masks: list[str], matched: str) 
 def test_a_mask_file_that_changes_is_another_version(tmp_path: Path) -> None:
     write_scene(tmp_path / "s" / "T_20230101_TCI.tif", np.ones((3, 16, 16), np.uint8))
     touch(tmp_path / "m", "T_20230101_SCL.tif")
-    job = {"scenes": str(tmp_path / "s"), "masks": [f"scl={tmp_path / 'm'}"]}
+    job: dict[str, Any] = {"scenes": str(tmp_path / "s"), "masks": [f"scl={tmp_path / 'm'}"]}
     first = found_by(**job).scenes[0]
     assert first.version_of("data") == found_by(scenes=job["scenes"]).scenes[0].version
     (tmp_path / "m" / "T_20230101_SCL.tif").write_bytes(b"other content")

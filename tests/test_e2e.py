@@ -160,7 +160,7 @@ def test_the_form_explains_every_field(prefect: Prefect, name: str) -> None:
         ({"scenes": "/data", "out": "/out", "perod": "2023"}, "perod"),
         ({"scenes": "/data", "out": "/out", "tile_size": 8}, "8 is less than the minimum"),
         ({"scenes": "/data", "out": "/out", "reducer": "mean"}, "mean"),
-        ({"out": "/out"}, "scenes"),
+        ({"scenes": "/data"}, "'out' is a required property"),
     ],
 )
 def test_wrong_parameters_are_refused_before_a_run_is_made(

@@ -23,13 +23,13 @@ from clearyear import gdal, memory
 from clearyear.errors import WindowError
 from clearyear.grid import Grid, Window
 from clearyear.masks import Bits, Mask, erased_by, grown
-from clearyear.memory import peak_bytes
+from clearyear.memory import least_bytes, peak_bytes, pieces
 from clearyear.observe import observe
 from clearyear.plan import Plan
 from clearyear.samples import harmonise, keep_first
 from clearyear.scenes.scene import Scene
 from clearyear.stores import open_store
-from clearyear.window import compute_window
+from clearyear.window import compute_window, reduce_window
 
 SCL = Mask(asset="scl", classes=(0, 3, 8, 9, 10), opening=2, dilation=5)
 BQA = Mask(asset="BQA", bits=(Bits(name="fill", shift=0), Bits(name="cloud", shift=4)))
@@ -106,7 +106,7 @@ def coarse_mask(folder: Path) -> Plan:
     scenes = []
     for n in range(3):
         bands = write_scene(folder / f"{n}.tif", rng.integers(1, 99, (1, 50, 60), dtype=np.uint16))
-        classes = (rng.random((1, 26, 28)) < 0.08).astype(np.uint8) * 9
+        classes = (rng.random((1, 26, 28)) < (0.1, 0.5, 0.7)[n]).astype(np.uint8) * 9
         place = Affine(20, 0, 299970, 0, -20, 4900050)
         scl = write_scene(folder / f"{n}_scl.tif", classes, transform=place, nodata=None)
         scenes.append(scene_of(f"s{n}", day(n), {"data": bands, "scl": scl}))
@@ -132,6 +132,17 @@ def test_a_mask_on_another_grid_is_worked_out_there_and_then_looked_up(
             for j in range(window.width):
                 col, row = (10 * (x + j) + 5 + 30) // 20, (10 * (y + i) + 5 + 30) // 20
                 assert seen.valid[t, 0, i, j] == (col < 28 and row < 26 and not erased[row, col])
+
+
+def test_as_much_is_read_round_a_window_as_decides_about_it(coarse: Plan) -> None:
+    """Every pixel of small windows; with one pixel less round each, forty come out differently."""
+    whole_mask = observe(coarse, coarse.scenes, whole_of(coarse)).valid
+    assert whole_mask is not None
+    for window in coarse.grid.windows(7):
+        mask = observe(coarse, coarse.scenes, window).valid
+        assert mask is not None
+        rows = slice(window.row_off, window.row_off + window.height)
+        assert np.array_equal(mask, whole_mask[:, :, rows, window.col_off : window.col_off + window.width])
 
 
 def test_where_a_mask_does_not_reach_nothing_is_valid(coarse: Plan) -> None:
@@ -318,7 +329,7 @@ def test_fused_scenes_are_counted_once_and_the_source_is_the_one_that_counts(tmp
         scenes.append(scene_of(f"s{n}", day(n), {"data": path}, group=group))
     layers = whole(plan_of(scenes, reducer="luminance-median", layers=["count", "source"], tile_size=16))
     stack = np.array([read(scene.uri) for scene in scenes])
-    valid: NDArray[np.bool_] = np.asarray((stack > 0).all(axis=1))
+    valid: NDArray[np.bool_] = np.array((stack > 0).all(axis=1))
     valid[2] &= ~valid[1]
     assert np.array_equal(layers["count"][0], valid.sum(axis=0))
     chosen = layers["source"][0]
@@ -459,3 +470,25 @@ def test_files_elsewhere_give_the_same(tmp_path: Path, web: HttpServer, compress
     assert (failed.scene, failed.uri) == ("s1", f"{web.url}/s1_B08.tif")
     assert failed.cause.startswith("B08: ")
     assert not failed.transient
+
+
+def test_files_that_a_product_does_not_use_are_not_asked_for(data: Path) -> None:
+    """Scenes with a mask beside them, and a job that wants none: each is the one file it was."""
+    plan = plan_of(portugal(data, 2))
+    assert plan.is_plain
+    seen = observe(plan, plan.scenes, whole_of(plan))
+    assert (seen.failed, seen.valid, seen.raw) == ([], None, None)
+    assert np.array_equal(seen.stack, [read(scene.uri) for scene in plan.scenes])
+
+
+def test_pieces_of_a_window_change_no_pixel(data: Path) -> None:
+    """With the least memory there can be a window is read row by row, and the mask round each row anew."""
+    plan = plan_of(portugal(data, 8), [SCL], tile_size=128)
+    (window,) = plan.windows
+    least = least_bytes(plan, window)
+    assert len(pieces(plan, window, least)) == 128
+    expected, _, _ = reduce_window(plan, window)
+    found, _, _ = reduce_window(plan, window, window_bytes=least)
+    assert expected is not None
+    assert found is not None
+    assert all(np.array_equal(found[name], array) for name, array in expected.items())

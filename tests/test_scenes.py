@@ -228,7 +228,6 @@ def test_unreadable_scene_stays_a_scene_of_the_plan(year: Path) -> None:
         (ones(bands=4), {}, r"luminance-median cannot use these scenes: they have 4 bands of uint8\. Wanted: three"),
         (ones(dtype="uint16"), {}, "3 bands of uint16"),
         (ones(dtype="float64"), {"reducer": "band-median"}, "3 bands of float64. Wanted: one of uint8, uint16, int16"),
-        (ones(), {"reducer": "band-median", "layers": ["source"]}, "band-median has no layer source"),
         (ones(bands=1), {"reducer": "band-median", "compress": "jpeg"}, "JPEG cannot hold 1 bands of uint8"),
     ],
 )

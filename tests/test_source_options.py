@@ -84,6 +84,7 @@ def test_an_area_beside_a_search_is_what_comes_out() -> None:
     assert make_job({"out": "o", "scenes": "s"}).region is None
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # our own look at them
 def test_from_the_real_catalogue_to_pixels(data: Path, tmp_path: Path) -> None:
     """The files have no georeference, other sizes than their items say, and names that hide what they are."""
     catalogue = data / "stac" / "earthsearch-33TWL" / "catalog.json"

@@ -3,23 +3,37 @@
 import json
 from copy import deepcopy
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clearyear.errors import InputError
 from clearyear.periods import parse_period
 from clearyear.scenes.band_names import asset_key, is_raster, is_sentinel_2, number_of
 from clearyear.scenes.fuse import Look, fuse, look_of_item, look_of_name, newest
 from clearyear.scenes.harmonise import Law, baseline_of, harmonise, law_of
-from clearyear.scenes.items import asset_of, item_of, keeps, nodata_of, place_of, resolve, with_whole_addresses
+from clearyear.scenes.items import (
+    asset_of,
+    cloud_cover_of,
+    item_of,
+    keeps,
+    nodata_of,
+    place_of,
+    resolve,
+    with_whole_addresses,
+)
 from clearyear.scenes.scene import Scene
 from clearyear.scenes.stac_query import StacQuery, parse_condition, period_of_interval
 
 Document = dict[str, Any]
 
 
+@cache
 def documents(data: Path) -> list[Document]:
     """Every real item there is."""
     found = []
@@ -32,7 +46,7 @@ def documents(data: Path) -> list[Document]:
 
 
 def named(data: Path, start: str) -> Document:
-    return next(d for d in documents(data) if d["id"].startswith(start))
+    return deepcopy(next(d for d in documents(data) if d["id"].startswith(start)))
 
 
 def sentinel(properties: Document | None = None, band: Document | None = None, item_id: str = "S2A_T31TCJ") -> Document:
@@ -297,11 +311,11 @@ def test_places_by_transform_box_or_not_at_all(data: Path) -> None:
     place = place_of(item, "red")
     assert place is not None
     assert (place.crs, place.width, place.height) == ("EPSG:32633", 10980, 10980)
-    assert place.transform == (10, 0, 499980, 0, -10, 5100000)
+    assert list(place.transform) == [10, 0, 499980, 0, -10, 5100000]
     other = sentinel({"proj:code": "EPSG:32631", "proj:shape": [100, 50], "proj:bbox": [0, 0, 500, 1000]})
-    place = place_of(item_of(other, "i.json"), "red")
-    assert place is not None
-    assert (place.transform, place.width) == ((10, 0, 0, 0, -10, 1000), 50)
+    by_box = place_of(item_of(other, "i.json"), "red")
+    assert by_box is not None
+    assert [*by_box.transform, by_box.width] == [10, 0, 0, 0, -10, 1000, 50]
     shapes = [{"proj:shape": [0, 50]}, {"proj:shape": [1 << 30, 50]}]
     for broken in (*shapes, {"proj:bbox": [0, 0, 0, 0]}, {"proj:bbox": "x"}, {"proj:code": None}):
         assert place_of(item_of(sentinel(other["properties"] | broken), "i.json"), "red") is None
@@ -353,8 +367,6 @@ def test_stacs_interval_has_its_last_day_in_it() -> None:
 
 
 def test_areas_meet_footprints(data: Path) -> None:
-    import shapely
-
     item = item_of(named(data, "S2B_33TWL"), "i.json")
     corner = shapely.box(15.0, 45.9, 15.02, 45.95)
     assert keeps(item, None, shapely.box(15.5, 45.5, 15.6, 45.6), ())
@@ -416,3 +428,52 @@ def test_a_solar_day_is_one_observation_of_a_platform() -> None:
     assert [s.group for s in fuse(scenes, looks, "none")] == [""] * 4
     crossing = sentinel() | {"bbox": [179.0, 0.0, -177.0, 1.0]}
     assert look_of_item(crossing, scenes[0].datetime).longitude == -179.0
+
+
+# -- items of any shape ----------------------------------------------------------------------------------------------
+
+BANDS = [[1], ["a"], [[]], [None], [7], [{"name": 1}], [{"scale": 0, "offset": "x"}]]
+JUNK = st.sampled_from([None, True, 0, -1, 10**400, float("nan"), float("inf"), "", "x", "..", "nan", [], {}, *BANDS])
+
+
+def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place of a document, down to numbers and words."""
+    found = [path] if path else []
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        found += places_in(part, (*path, key))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:shapely")
+@given(st.data())
+@settings(max_examples=100)
+def test_an_item_of_any_shape_is_used_or_refused(data: Path, draw: st.DataObject) -> None:
+    document = named(data, draw.draw(st.sampled_from(["S2B_33TWL", "LC08_L2SR", "2aa69fcf"])))
+    few = ("red", "scl", "SR_B4.TIF", "nbart_red")
+    document["assets"] = {key: asset for key, asset in document["assets"].items() if key in few}
+    for _ in range(draw.draw(st.integers(1, 4))):
+        *way, last = draw.draw(st.sampled_from(places_in(document)))
+        owner = document
+        for step in way:
+            owner = owner[step]
+        owner[last] = deepcopy(draw.draw(JUNK))
+    try:
+        use(document)
+    except (InputError, ValueError, LookupError) as error:
+        # These are how Python says that nobody looked.
+        assert not isinstance(error, KeyError | IndexError | UnicodeError), repr(error)  # noqa: PT017
+
+
+def use(document: Document) -> None:
+    """All that is done with an item."""
+    item = item_of(document, "https://a.org/item.json")
+    keeps(item, None, shapely.box(0, 0, 1, 1), [parse_condition("eo:cloud_cover<40")])
+    look = look_of_item(item.document, item.datetime)
+    newest([look, look])
+    key, _ = asset_of(item, "red")
+    place_of(item, key)
+    nodata_of(item, key)
+    cloud_cover_of(item)
+    harmonise({"a": {"r": law_of(item.document, key)}, "b": {"r": Law(1e-4, 0.0)}})
+    with_whole_addresses(item)

@@ -13,7 +13,7 @@ from loopback.http import HttpServer
 from loopback.stac import CORE, SEARCH, StacApi
 
 from clearyear.area import read_area
-from clearyear.errors import InputError, StoreError
+from clearyear.errors import InputError, ReadError, StoreError
 from clearyear.finding import find
 from clearyear.job import Job, make_job
 from clearyear.periods import parse_period
@@ -23,6 +23,7 @@ from clearyear.scenes.scene import Found
 from clearyear.scenes.stac_io import WebIO
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.scenes.stac_search import search_items
+from clearyear.stores.remote import RemoteFile
 
 AUGUST = ["S2B_33TWL_20230810_0_L2A", "S2B_33TWL_20230813_0_L2A", "S2A_33TWL_20230815_0_L2A",
           "S2A_33TWL_20230818_0_L2A", "S2B_33TWL_20230820_0_L2A"]  # fmt: skip
@@ -239,14 +240,18 @@ def test_from_an_api_to_scenes_and_again_from_what_was_saved(api: StacApi, web: 
     put_elsewhere(api, web.url)
     saved = tmp_path / "items.json"
     search = {"url": api.url, "collections": COLLECTION, "save_items": str(saved)}
-    job = {"bands": ["red"], "masks": ["scl"], "period": "2020-06"}
+    job: dict[str, Any] = {"bands": ["red"], "masks": ["scl"], "period": "2020-06"}
     found = found_by(stac=search, **job)
     assert [(s.assets["data"], s.assets["scl"]) for s in found.scenes] == [
         (f"{web.url}/B04.tif", f"{web.url}/SCL.tif")
     ] * 6
     assert {s.add.get("data", 0) for s in found.scenes} == {0}
     api.requests.clear()
-    for again in ({"scenes": str(saved)}, {"stac": {"url": str(saved), "collections": COLLECTION}}):
+    forms: tuple[dict[str, Any], ...] = (
+        {"scenes": str(saved)},
+        {"stac": {"url": str(saved), "collections": COLLECTION}},
+    )
+    for again in forms:
         assert found_by(**again, **job) == found
     assert not api.requests
 
@@ -411,3 +416,26 @@ def test_a_job_has_one_source() -> None:
     with pytest.raises(InputError, match="'scenes' and 'stac' both say where scenes are"):
         make_job({"out": "x", "scenes": "a", "stac": {"url": "b"}})
     assert Job(out="x", stac=StacQuery(url="b")).scenes is None
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("se=2020-01-01T00%3A00%3A00Z&sig=x", "2020-01-01 00:00 UTC"),
+        ("X-Amz-Date=20200101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=x", "2020-01-01 01:00 UTC"),
+        ("X-Goog-Date=20200101T000000Z&X-Goog-Expires=60", "2020-01-01 00:01 UTC"),
+        ("Expires=1577836800&Signature=x", "2020-01-01 00:00 UTC"),
+        ("se=2999-01-01", ""),
+        ("se=soon", ""),
+        ("X-Amz-Date=20200101T000000Z", ""),
+        ("sig=x", ""),
+    ],
+)
+def test_a_signature_says_when_it_ended(web: HttpServer, query: str, says: str) -> None:
+    uri = f"{web.url}/B04.tif?{query}"
+    web.fail("B04", 403)
+    with pytest.raises(ReadError) as caught:
+        RemoteFile.of(uri, "1").fetch(0, 8)
+    ending = f"; its signature expired at {says}" if says else ""
+    assert caught.value.found == f"may not be read (HTTP response code: 403){ending}"
+    assert not caught.value.transient

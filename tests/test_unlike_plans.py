@@ -14,6 +14,7 @@ from unlike import day, landsat, plan_of, portugal, scene_of, whole
 from clearyear.area import read_area
 from clearyear.errors import InputError
 from clearyear.grid import Grid, Window
+from clearyear.job import make_job
 from clearyear.masks import Bits, Mask
 from clearyear.plan import Plan
 from clearyear.scenes import changed_scenes
@@ -340,3 +341,24 @@ def test_places_survive_json_and_decide(tmp_path: Path) -> None:
     assert other.fingerprint(other.windows[0]) != plan.fingerprint(plan.windows[0])
     cubic = plan_of(scenes, resolution=20, resampling="cubic")
     assert cubic.fingerprint(cubic.windows[0]) != other.fingerprint(other.windows[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"resolution": 0}, r"resolution = 0: a resolution is a positive number, or the name of a band"),
+        ({"resolution": "-10"}, "resolution = '-10': a resolution is a positive number"),
+        ({"resolution": "nan"}, "resolution = 'nan': a resolution is a positive number"),
+        ({"resolution": ""}, "resolution"),
+        ({"resampling": "average"}, "resampling = 'average': Input should be 'nearest', 'bilinear' or 'cubic'"),
+        ({"area": ""}, "area"),
+    ],
+)
+def test_a_job_refuses_what_is_no_grid(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make_job({"scenes": "s", "out": "o", **values})
+
+
+def test_a_resolution_of_the_command_line_is_a_number() -> None:
+    assert make_job({"scenes": "s", "out": "o", "resolution": "20"}).resolution == 20.0
+    assert make_job({"scenes": "s", "out": "o", "resolution": "B04"}).resolution == "B04"

@@ -62,10 +62,10 @@ def test_scenes_of_another_grid_compile_nothing_more(tmp_path: Path) -> None:
         files = {"data": bands, "scl": scl}
         scenes.append(scene_of(f"s{n}", day(n), files, group="a" if n < 2 else "", add={"data": 2 * n}))
     mask = Mask(asset="scl", classes=(3,), opening=1, dilation=1)
-    jobs: list[dict[str, Any]] = [
+    jobs: tuple[dict[str, Any], ...] = (
         {"resolution": 10, "resampling": "cubic"},
         {"crs": "EPSG:32630", "resolution": 10},
-    ]
+    )
     for job in jobs:
         plan = plan_of(scenes, [mask], tile_size=16, **job)
         with event.install_recorder("numba:compile") as compiled:

@@ -3,14 +3,14 @@
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from clearyear.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 _ID = re.compile(r"x(\d{5,})_y(\d{5,})")
 _SAME_PLACE = 1e-3
@@ -167,12 +167,6 @@ class Grid(BaseModel):
         a, b, c, d, e, f = self.transform_of(w)
         ring = [(0, 0), (w.width, 0), (w.width, w.height), (0, w.height), (0, 0)]
         return [(a * x + b * y + c, d * x + e * y + f) for x, y in ring]
-
-    def pixels_at(self, x: "NDArray[Any]", y: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
-        """(columns, rows), fractions of pixels included, of coordinates in CRS units: the transform turned round."""
-        a, b, c, d, e, f = self.transform
-        determinant = a * e - b * d
-        return (e * (x - c) - b * (y - f)) / determinant, (a * (y - f) - d * (x - c)) / determinant
 
     def bounds(self, window: Window | None = None) -> tuple[float, float, float, float]:
         """(left, bottom, right, top) in CRS units."""

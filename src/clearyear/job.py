@@ -10,7 +10,7 @@ from clearyear.display import Display
 from clearyear.errors import InputError
 from clearyear.job_keys import MainKeys
 from clearyear.job_types import Resolution, Text
-from clearyear.mask_presets import JobMask
+from clearyear.mask_presets import AnyMask
 from clearyear.naming import period_name
 from clearyear.periods import parse_period
 from clearyear.scenes.fuse import Fuse
@@ -71,7 +71,7 @@ class Job(MainKeys):
         description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
         "Left out: the items' true-colour image.",
     )
-    masks: list[JobMask] = Field(
+    masks: list[AnyMask] = Field(
         default_factory=list,
         title="Masks",
         description='Class or bit bands that say which samples not to use: scl, or {"asset": "scl", "from": …}.',

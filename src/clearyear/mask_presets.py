@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from clearyear.errors import InputError
 from clearyear.masks import Bits, Mask
@@ -107,15 +107,6 @@ class JobMask(BaseModel):
         default=None, ge=0, le=64, title="Dilation (px)", description="What is left grows by that."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _may_be_a_name(cls, value: Any) -> Any:
-        """``scl`` and ``scl=/data/scl`` for a mask without more to say."""
-        if not isinstance(value, str):
-            return value
-        asset, equals, source = value.partition("=")
-        return {"asset": asset, "from": source} if equals else {"asset": asset}
-
     def mask(self) -> Mask:
         """What is done, with the preset's word where the job says nothing.
 
@@ -165,6 +156,18 @@ class JobMask(BaseModel):
                 )
             found.append(known.model_copy(update={"values": values}))
         return tuple(found)
+
+
+def named_mask(value: Any) -> Any:
+    """The keys that ``scl`` or ``scl=/data/scl`` stands for; anything but text as it is."""
+    if not isinstance(value, str):
+        return value
+    asset, equals, source = value.partition("=")
+    return {"asset": asset, "from": source} if equals else {"asset": asset}
+
+
+AnyMask = Annotated[JobMask, BeforeValidator(named_mask, json_schema_input_type=str | JobMask)]
+"""A mask, or its name alone."""
 
 
 def masks_of(asked: Sequence[JobMask]) -> tuple[Mask, ...]:

@@ -95,6 +95,17 @@ def _engine_options() -> list[Callable[..., Any]]:
     ]
 
 
+def _output_options() -> list[Callable[..., Any]]:
+    """What the reducer is told, and in which files its layers lie."""
+    return [
+        click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
+        click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
+        click.option(
+            "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
+        ),
+    ]
+
+
 def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The job as flags; each overrides the job file's key of the same name."""
     options = [
@@ -124,11 +135,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--overwrite", is_flag=True, default=None, help="Replace another plan at the destination."),
         *_engine_options(),
         *_grid_options(),
-        click.option("--options", help="The reducer's own: '{percentiles: [10, 50, 90]}', '{eps: 0.1}'."),
-        click.option("--outputs", help="stacked or per-band: a layer's bands in one file or each.  [default: stacked]"),
-        click.option(
-            "--display", help="RGBA picture beside the mosaic: '{bands: [red, green, blue], min: 0, max: 3000}'."
-        ),
+        *_output_options(),
         *source_options(),
         click.option("--naming", help="Folder and files of a period, such as 'monthly-mosaic-{start:%Y-%m}'."),
     ]

@@ -1,6 +1,7 @@
 """From unlike scenes to one grid, and to the place of every file on it."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -140,14 +141,25 @@ def _meets(scene: Scene, grid: Grid, assets: Sequence[str]) -> bool:
 
 
 def _place_meets(place: Place | None, grid: Grid) -> bool:
-    if place is None or place == UNKNOWN:
-        return True
+    left, top, right, bottom = box_on(place, grid)
+    return left < grid.width and top < grid.height and right > 0 and bottom > 0
+
+
+def box_on(place: Place | None, grid: Grid) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of a file in the grid's pixels, a box round it where it is turned.
+
+    Infinite where nobody knows, and for a part of it that the grid's CRS does not reach.
+    """
+    if place is None:
+        return 0, 0, grid.width, grid.height
     if place.offset is not None:
-        (left, top), (right, bottom) = place.offset, (place.offset[0] + place.width, place.offset[1] + place.height)
-    else:
-        file = Grid(**place.model_dump(exclude={"offset"}), block=(1, 1))
-        cols, rows = pixels_of(grid.transform, *outline(file, grid.crs).T)
-        if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
-            return True
-        left, top, right, bottom = cols.min(), rows.min(), cols.max(), rows.max()
-    return bool(left < grid.width and top < grid.height and right > 0 and bottom > 0)
+        left, top = place.offset
+        return left, top, left + place.width, top + place.height
+    everywhere = (-math.inf, -math.inf, math.inf, math.inf)
+    if place == UNKNOWN:
+        return everywhere
+    file = Grid(**place.model_dump(exclude={"offset"}), block=(1, 1))
+    cols, rows = pixels_of(grid.transform, *outline(file, grid.crs).T)
+    if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
+        return everywhere
+    return float(cols.min()), float(rows.min()), float(cols.max()), float(rows.max())

@@ -86,8 +86,9 @@ def _try_read(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]
 
 def _steps(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> list[Step]:
     """What must be done to read one scene."""
-    check_version(scene.uri, scene.version)
-    source = source_of(scene.uri, scene.version)
+    version = scene.version_of("data")
+    check_version(scene.uri, version)
+    source = source_of(scene.uri, version)
     found = source.shape()
     if found != (grid.width, grid.height, out.shape[0], str(out.dtype)):
         raise ReadError(f"has become {found[0]}×{found[1]} px, {found[2]} bands of {found[3]}", uri=shown(scene.uri))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from clearyear.coordinates import pixels_of, reproject
 from clearyear.errors import ClearyearError, InputError
 from clearyear.grid import Window
 from clearyear.plan import Plan
@@ -66,15 +67,14 @@ def _touched(plan: Plan, uri: str) -> list[Window]:
     """Windows that have some area in common with a file's polygons."""
     import numpy as np
     import shapely
-    from rasterio.warp import transform
 
     if not plan.grid.crs:
         raise InputError("The scenes have no CRS, so polygons cannot be laid over them", "ids or slices", "use those")
     shape = shapely.segmentize(_shape(uri), _MOST_DEGREES)
 
     def pixels(points: Any) -> Any:
-        xs, ys = transform("EPSG:4326", plan.grid.crs, points[:, 0], points[:, 1])
-        return np.column_stack(plan.grid.pixels_at(np.asarray(xs), np.asarray(ys)))
+        at = reproject(points[:, 0], points[:, 1], "EPSG:4326", plan.grid.crs)
+        return np.column_stack(pixels_of(plan.grid.transform, *at))
 
     shape = shapely.make_valid(shapely.transform(shape, pixels))
     edges = np.array([[w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height] for w in plan.windows])

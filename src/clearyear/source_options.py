@@ -64,17 +64,16 @@ def _put_search(keys: dict[str, Any]) -> None:
 
 def _put_masks(keys: dict[str, Any]) -> None:
     details = {name: keys.pop(f"mask_{name}") for name in _MASK if f"mask_{name}" in keys}
-    masks = [_mask(text) for text in keys.pop("masks", ())]
+    masks = list(keys.pop("masks", ()))
     if details and len(masks) != 1:
         raise InputError(
             f"--mask-{next(iter(details))} is given with {len(masks)} masks",
             "one --mask with it",
             "say in the job file what each mask erases" if masks else "say which band it is: --mask scl",
         )
+    if details:
+        from clearyear.mask_presets import named_mask
+
+        masks = [named_mask(masks[0]) | details]
     if masks:
-        keys["masks"] = [mask | details for mask in masks]
-
-
-def _mask(text: str) -> dict[str, Any]:
-    asset, equals, source = text.partition("=")
-    return {"asset": asset, "from": source} if equals else {"asset": asset}
+        keys["masks"] = masks

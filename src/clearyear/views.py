@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from clearyear.errors import InputError
 from clearyear.grid import Window
+from clearyear.places import box_on
 from clearyear.plan import Plan
-from clearyear.scenes.scene import Place
 from clearyear.stac import wgs84_geometries
 from clearyear.stores import open_store, parent_of
-
-_STEPS = 21
-"""Points on each side of a scene's outline: a straight side in one CRS is a curve in another."""
 
 
 class Seen(NamedTuple):
@@ -88,8 +85,7 @@ def seen_in(plan: Plan, windows: Sequence[Window]) -> list[Seen]:
     for scene in plan.scenes:
         reached = np.zeros(len(windows), dtype=bool)
         for asset in plan.product.assets:
-            place = scene.places.get(asset)
-            reached |= True if place is None else _overlap(edges, _box(plan, place))
+            reached |= _overlap(edges, box_on(scene.places.get(asset), plan.grid))
         scenes += reached
         day = scene.datetime.date()
         days[day] = days[day] | reached if day in days else reached
@@ -104,20 +100,3 @@ def _overlap(edges: NDArray[Any], box: tuple[float, float, float, float]) -> NDA
         (edges[:, 0] < right) & (edges[:, 2] > left) & (edges[:, 1] < bottom) & (edges[:, 3] > top)
     )
     return found
-
-
-def _box(plan: Plan, place: Place) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of a file's outline in the grid's pixels; a box round it where it is turned."""
-    if place.offset is not None:
-        left, top = place.offset
-        return left, top, left + place.width, top + place.height
-    from rasterio.warp import transform
-
-    along = np.linspace(0, 1, _STEPS)
-    sides = [(along, 0 * along), (0 * along + 1, along), (along, 0 * along + 1), (0 * along, along)]
-    cols, rows = (np.concatenate(part) for part in zip(*sides, strict=True))
-    cols, rows = cols * place.width, rows * place.height
-    a, b, c, d, e, f = place.transform
-    xs, ys = transform(place.crs, plan.grid.crs, a * cols + b * rows + c, d * cols + e * rows + f)
-    cols, rows = plan.grid.pixels_at(np.asarray(xs), np.asarray(ys))
-    return float(cols.min()), float(rows.min()), float(cols.max()), float(rows.max())

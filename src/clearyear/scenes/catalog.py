@@ -114,6 +114,8 @@ def walk(documents: Documents, root: dict[str, Any], collections: Sequence[str])
         children: list[str] = []
         items: list[str] = []
         for uri, document in level:
+            if not isinstance(document, dict):
+                raise InputError(f"{shown(uri)} is no catalogue", _FORM, "mend the link to it", uri=shown(uri))
             if document.get("type") == "Collection" or "extent" in document:
                 names.append(str(document.get("id")))
                 if collections and names[-1] not in collections:

@@ -120,8 +120,9 @@ def _granule(name: str, properties: Mapping[str, Any]) -> str:
     for key in ("s2:mgrs_tile", "grid:code", "odc:region_code"):
         if properties.get(key):
             return str(properties[key]).removeprefix("MGRS-")
-    if properties.get("landsat:wrs_path") and properties.get("landsat:wrs_row"):
-        return f"{int(properties['landsat:wrs_path']):03}{int(properties['landsat:wrs_row']):03}"
+    path, row = (str(properties.get(f"landsat:wrs_{name}") or "") for name in ("path", "row"))
+    if path.isdecimal() and row.isdecimal():
+        return f"{int(path):03}{int(row):03}"
     match = _TILE.search(name)
     return match[1] if match else ""
 

@@ -173,13 +173,14 @@ def _said(asset: Mapping[str, Any]) -> tuple[float | None, float | None]:
             prefix = "" if place is not asset else "raster:"
             scale = _number(place.get("raster:scale", place.get(f"{prefix}scale")), scale)
             offset = _number(place.get("raster:offset", place.get(f"{prefix}offset")), offset)
-    if scale is None and offset is None:
+    if (scale is None and offset is None) or scale == 0:
         return None, None
     return (1.0 if scale is None else scale), (0.0 if offset is None else offset)
 
 
 def _number(value: Any, otherwise: float | None) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if is_one else otherwise
 
 
 def _moment(text: Any) -> datetime | None:

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urljoin
 
 from clearyear.errors import InputError
@@ -59,7 +59,30 @@ def item_of(document: Any, base: str, *, is_ours: bool = False) -> Item:
     except ValueError:
         raise _refusal(said, f"its datetime is {text!r}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-    return Item(document, base, moment.astimezone(dt.UTC), is_ours)
+    try:
+        return Item(_plain(document), base, moment.astimezone(dt.UTC), is_ours)
+    except OverflowError:
+        raise _refusal(said, f"its datetime is {text!r}") from None
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """The item without what is of another kind than STAC says, so that nobody need look again."""
+    assets = {key: _without_odd_bands(asset) for key, asset in document["assets"].items()}
+    plain = {**document, "assets": assets, "properties": _without_odd_bands(document["properties"])}
+    box: Any = plain.get("bbox")
+    if not _are_numbers(box, 4) or len(box) not in (4, 6):
+        plain.pop("bbox", None)
+    return plain
+
+
+def _without_odd_bands(owner: dict[str, Any]) -> dict[str, Any]:
+    odd = [
+        key
+        for key in ("bands", "eo:bands", "raster:bands")
+        if key in owner
+        and not (isinstance(owner[key], list) and all(isinstance(band, dict | int) for band in owner[key]))
+    ]
+    return {key: value for key, value in owner.items() if key not in odd} if odd else owner
 
 
 def keeps(item: Item, period: Period | None, region: Any, conditions: Sequence[Condition]) -> bool:
@@ -158,15 +181,20 @@ def nodata_of(item: Item, key: str) -> float | None:
     places = [asset, *(asset.get("bands") or [])[:1], *(asset.get("raster:bands") or [])[:1]]
     for place in places:
         value = place.get("nodata") if isinstance(place, dict) else None
-        if value == "nan" or (isinstance(value, int | float) and not isinstance(value, bool)):
+        if value == "nan" or is_number(value):
             return float(value)
     return None
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a document is a finite number that a float holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def cloud_cover_of(item: Item) -> float | None:
     """Percent, where the item says so."""
     value = item.document["properties"].get("eo:cloud_cover")
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if is_number(value) else None
 
 
 def with_whole_addresses(item: Item) -> dict[str, Any]:
@@ -189,12 +217,13 @@ def _meets(item: Item, region: Any) -> bool:
         footprint = shapely.geometry.shape(item.document["geometry"])
         if footprint.is_valid and not footprint.is_empty:
             return bool(footprint.intersects(region))
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, shapely.errors.ShapelyError):
         pass
     box = item.document.get("bbox")
-    if not isinstance(box, list) or len(box) not in (4, 6) or not _are_numbers(box, len(box)):
+    if box is None:
         return True
-    west, south, east, north = (*box[:2], *box[len(box) // 2 : len(box) // 2 + 2])
+    west, south = box[:2]
+    east, north = box[len(box) // 2 :][:2]
     # West of its east end a box lies as it should; else it crosses 180° and is two.
     parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
     return any(bool(shapely.box(left, south, right, north).intersects(region)) for left, right in parts)

@@ -51,7 +51,7 @@ class StacQuery(BaseModel):
     query: Annotated[list[Text], BeforeValidator(_several)] = Field(
         default_factory=list,
         title="Conditions",
-        description="On items' properties: eo:cloud_cover<40, platform=sentinel-2a. All must hold.",
+        description="On items' properties, by =, !=, less or more than: platform=sentinel-2a. All must hold.",
     )
     max_items: int | None = Field(
         default=None,

@@ -125,7 +125,10 @@ def _is_loopback(place: str) -> bool:
 
 
 def expired(uri: str) -> str:
-    """When an address's signature ended, as it says itself (Azure's ``se``, AWS's and Google's dates); else empty."""
+    """In words, to be put after an error: when an address's signature ended; empty if it has not, or does not say.
+
+    Azure says it by ``se``, AWS and Google by a date and seconds, CloudFront by ``Expires``.
+    """
     query = dict(parse_qsl(urlsplit(uri).query)) if uri.startswith(("https://", "http://")) else {}
     words = {name.lower(): value for name, value in query.items()}
     try:
@@ -140,4 +143,4 @@ def expired(uri: str) -> str:
         ends = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
     except (KeyError, ValueError, OverflowError):
         return ""
-    return f"{ends:%Y-%m-%d %H:%M} UTC" if ends < datetime.now(UTC) else ""
+    return f"; its signature expired at {ends:%Y-%m-%d %H:%M} UTC" if ends < datetime.now(UTC) else ""

@@ -25,7 +25,7 @@ from obstore.store import GCSStore, HTTPStore, S3Store
 
 from clearyear.errors import InputError, ReadError
 from clearyear.settings import current_settings
-from clearyear.stores.address import hush, shown, split_uri
+from clearyear.stores.address import expired, hush, shown, split_uri
 
 REQUEST_ERRORS = (BaseError, OSError)
 """What obstore raises for a request that failed; what is not found is a FileNotFoundError."""
@@ -75,7 +75,8 @@ class RemoteFile:
             answer, data = _get(self._client, self._path, offset, size, self._condition())
         except REQUEST_ERRORS as error:
             found = trouble(error)
-            raise ReadError(found.words, transient=found.kind == "passing", uri=shown(self.uri)) from error
+            words = found.words + (expired(self.uri) if found.kind == "forbidden" else "")
+            raise ReadError(words, transient=found.kind == "passing", uri=shown(self.uri)) from error
         if version_of(self.uri, answer.meta) != self.version:
             raise ReadError("has changed since the plan was made", uri=shown(self.uri))
         if answer.range[0] != offset or len(data) != answer.range[1] - offset or len(data) > size:
