@@ -34,7 +34,7 @@ CONTRACT = {
     *("status", "mosaic", "expected", "ok", "missing", "invalid", "stale", "empty", "failed_reads", "report"),
     *("stac_item", "layers"),
 }
-VERBS = ["demo", "mosaic", "plan", "preview", "repair", "report", "run", "validate", "window"]
+VERBS = ["demo", "lights", "mosaic", "plan", "preview", "repair", "report", "run", "validate", "window", "zonal"]
 CLEARYEAR = Path(sys.executable).parent / "clearyear"
 
 
@@ -93,7 +93,7 @@ def test_every_verb_has_one_line_that_is_not_cut() -> None:
     result = clearyear("--help")
     assert result.exit_code == 0
     lines = [line.split(maxsplit=1) for line in result.stdout.partition("Commands:\n")[2].splitlines() if line]
-    assert [verb for verb, _ in lines[:9]] == VERBS
+    assert [verb for verb, _ in lines[: len(VERBS)]] == VERBS
     assert all(not text.endswith("...") for _, text in lines)
     assert "Exit codes: 0 complete; 3 incomplete" in " ".join(result.stdout.split())
 
