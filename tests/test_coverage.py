@@ -40,7 +40,7 @@ def polygons_of(shape: shapely.Geometry) -> MultiPolygon:
     return MultiPolygon([q for p in parts for q in getattr(p, "geoms", [p])])
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(outline=st.lists(points, min_size=3, max_size=8), hole=st.tuples(points, points), window=windows)
 def test_shares_are_areas(
     outline: list[tuple[float, float]], hole: tuple[tuple[float, float], ...], window: Window

@@ -92,7 +92,7 @@ def test_bytes_after_the_last_note_are_not_trusted(web: HttpServer, tmp_path: Pa
 @pytest.mark.parametrize("spoil", ["garbage", '{"done": 999999999}', '{"uri": 1}'])
 def test_a_spoiled_note_means_from_the_start(web: HttpServer, tmp_path: Path, spoil: str) -> None:
     target = tmp_path / "a.tgz"
-    (tmp_path / "a.tgz.part").write_bytes(bytes(CHUNK))
+    (tmp_path / "a.tgz.part").write_bytes(bytes(len(DATA) + CHUNK))  # of a version that was longer
     (tmp_path / "a.tgz.part.json").write_text(spoil)
     download(entry_of(web), target)
     assert target.read_bytes() == DATA

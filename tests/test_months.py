@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from affine import Affine
 from loopback.http import HttpServer
+from PIL import Image
 
 from clearyear.cog import problems
 from clearyear.errors import ClearyearError, InputError
@@ -272,3 +273,14 @@ def test_the_month_just_published() -> None:
     assert [m.label for m in months_asked(job, due=due)] == ["2024-01--P1M"]
     assert [m.label for m in months_asked(job.model_copy(update={"lag": 3}), due=due)] == ["2023-11--P1M"]
     assert [m.label for m in months_asked(job.model_copy(update={"lag": 0}), due=due)] == ["2024-02--P1M"]
+
+
+def test_the_picture_shows_lights_and_not_the_noise(tmp_path: Path) -> None:
+    months.write_month(tmp_path / "in", "202301", TILES[:5])
+    report = run(job_of(f"{tmp_path}/in/{months.TEMPLATE}", tmp_path / "out", allow_missing=True))
+    with Image.open(report.preview or "") as image:
+        grey = np.asarray(image.convert("L")).astype(int)
+    assert grey.shape == (112, 288)
+    assert grey[21, 42] > 200, "a town"
+    assert grey[80:, :90].mean() < 60, "a noise round zero"
+    assert abs(grey[70:, 200:].mean() - 26) < 6, "the tile that is absent"

@@ -1,4 +1,4 @@
-"""Night lights as deployments on a real server with a real worker: killed in the middle, retried, nothing lost."""
+"""Night lights as deployments on a real server with a real worker: killed in the middle, run again, nothing lost."""
 
 import json
 import os
@@ -34,8 +34,8 @@ def kill_run(run_id: str) -> int:
     return found
 
 
-def test_killed_while_it_fetches_and_retried(prefect: Prefect, tmp_path: Path) -> None:
-    """Four tiles come, two hang; the run is killed; a retry asks for the two, joins the month, and has statistics."""
+def test_killed_while_it_fetches_and_run_again(prefect: Prefect, tmp_path: Path) -> None:
+    """Four tiles come, two hang; the run is killed; the next asks for the two, joins the month, counts in it."""
     polygons = tmp_path / "p.geojson"
     geopandas.GeoDataFrame({"id": ["a"]}, geometry=[box(-131, 36, -121, 51)], crs="EPSG:4326").to_file(polygons)
     with HttpServer() as web:
@@ -53,8 +53,9 @@ def test_killed_while_it_fetches_and_retried(prefect: Prefect, tmp_path: Path) -
         assert not (tmp_path / "out" / f"{STEM}.tif").exists()
         web.calm()
         web.count()
-        done = prefect.command("prefect", "flow-run", "retry", run)
-        assert done.returncode == 0, done.stdout + done.stderr
+        # A run of its own and no retry: Prefect 3.8's worker says «crashed» a second time some ten seconds after the
+        # first, whatever state the run is in by then.
+        run = prefect.submit("night-lights/on-demand", job={**job, "zonal": {"polygons": str(polygons)}})
         state = prefect.wait_for(run)
         assert state["name"] == "Completed", state["message"]
         fetched = {

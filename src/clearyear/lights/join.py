@@ -14,9 +14,9 @@ from clearyear.lights import mosaic
 from clearyear.lights.item import make_month_item
 from clearyear.lights.layout import Layout, lay_out
 from clearyear.lights.month import MONTH, Month, asked_of, expected_tiles
+from clearyear.lights.picture import light_picture
 from clearyear.lights.report import MonthReport, Status, missing_csv, now
 from clearyear.lights.tiles import Tile
-from clearyear.pictures import preview
 from clearyear.publish import scratch_error
 from clearyear.scenes.headers import Header, read_header
 from clearyear.stores import Store, open_store
@@ -93,7 +93,7 @@ def _publish(
     try:
         mosaic.build(layout, rasters, cog, nodata=nodata, compress=month.job.compress, tags=tags)
         file = LayerFile(name=month.mosaic_name, size=cog.stat().st_size, sha256=digests(cog, {"sha256"})["sha256"])
-        store.write(month.preview_name, preview(str(cog)))
+        store.write(month.preview_name, light_picture(str(cog)))
         store.write_file(file.name, cog)
     except (OSError, RasterioError, CPLE_BaseError) as error:
         raise scratch_error(store, error) from error
