@@ -192,11 +192,8 @@ CODE = """
 import json, os
 from clearyear import console
 console.set_up(debug=False)
-from flows.server import start_server
-start_server()
 from prefect import flow, task
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner
 
 @task
@@ -213,7 +210,10 @@ def look():
 def there():
     return look.submit().result()
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # a process that is started reads this file, too
+    from flows.server import start_server
+
+    start_server()
     print(json.dumps({**there(), "ours": SubprocessASGIServer().api_url, "parent": os.getpid()}))
 """
 
