@@ -46,6 +46,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, alerts: Alerts) -> Iterato
     assert text.count("within: 540") == 1
     file.write_text(text.replace("within: 540", f"within: {3 * HEARTBEAT}"))
     (place / "waits.py").write_text(WAITS)
+    (place / "server").mkdir()
     env = f'env={{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "{HEARTBEAT}"}}'
     with running_prefect(place / "server", **SERVER) as running:
         deploy = copy_of_prefect_yaml(place / "deploy").parent
