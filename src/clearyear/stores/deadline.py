@@ -36,7 +36,7 @@ class _Bounded(io.RawIOBase):
             raise TimeoutError(f"its answer has not ended after {self._seconds:g} s")
         self._sock.settimeout(left if patience is None else min(left, patience))
         try:
-            return self._raw.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+            return self._raw.readinto(buffer)
         finally:
             self._sock.settimeout(patience)
 
@@ -49,7 +49,7 @@ class _Bounded(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
         super().__init__(sock, *arguments, **more)
-        bounded = _Bounded(self.fp.detach(), sock, current_settings().request_seconds)  # type: ignore[attr-defined]
+        bounded = _Bounded(self.fp.detach(), sock, current_settings().request_seconds)
         self.fp = io.BufferedReader(bounded)
 
 
