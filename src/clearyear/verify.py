@@ -43,7 +43,7 @@ def check_blocks(dataset: DatasetReader, file: RangeFile, piece: Window) -> bool
     samples = 1 if dataset.interleaving == Interleaving.band else dataset.count
     buffer: Any = _buffer(height * width * samples * np.dtype(dataset.dtypes[0]).itemsize)
     blocks = list(_blocks(dataset, piece))
-    data: Any
+    data: Any  # imagecodecs' types know no memoryview
     for block, data in fetch_blocks(file, blocks):
         try:
             imagecodecs.deflate_decode(data, out=buffer)  # a small block may claim gigabytes: it gets what is due
