@@ -49,7 +49,7 @@ def test_every_input_is_explained_and_passed_on() -> None:
 
 def test_the_image_is_of_this_version() -> None:
     for name in ("clearyear-run", "clearyear-gather"):
-        assert TOOLS[name]["requirements"]["DockerRequirement"]["dockerPull"] == f"clearyear:{__version__}"
+        assert TOOLS[name]["hints"]["DockerRequirement"]["dockerPull"] == f"clearyear:{__version__}"
     assert yaml.safe_load(PACKAGE.read_text())["s:softwareVersion"] == __version__
 
 
