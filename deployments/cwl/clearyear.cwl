@@ -102,8 +102,6 @@ $graph:
   - class: CommandLineTool
     id: clearyear-run
     requirements:
-      DockerRequirement:
-        dockerPull: clearyear:0.1.0
       NetworkAccess:
         networkAccess: true
       EnvVarRequirement:
@@ -113,6 +111,8 @@ $graph:
           NUMBA_CACHE_DIR: $(runtime.tmpdir)/numba
           CLEARYEAR_CACHE: $(runtime.tmpdir)/indexes
     hints:
+      DockerRequirement:
+        dockerPull: clearyear:0.1.0
       ResourceRequirement:
         coresMin: 2
         ramMin: 4096
@@ -155,8 +155,6 @@ $graph:
     id: clearyear-gather
     doc: Puts the steps' folders together and makes one catalogue of them.
     requirements:
-      DockerRequirement:
-        dockerPull: clearyear:0.1.0
       NetworkAccess:
         networkAccess: true
       EnvVarRequirement:
@@ -165,6 +163,9 @@ $graph:
           PREFECT_HOME: $(runtime.tmpdir)/prefect
           NUMBA_CACHE_DIR: $(runtime.tmpdir)/numba
           CLEARYEAR_CACHE: $(runtime.tmpdir)/indexes
+    hints:
+      DockerRequirement:
+        dockerPull: clearyear:0.1.0
     baseCommand: [sh, -euc]
     arguments:
       - position: 0
