@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from harness import Prefect
 
+from clearyear.area import read_area
 from clearyear.backfill import PeriodResult, conclude_backfill, failure_of, jobs_of, period_standing
 from clearyear.cli import main
 from clearyear.errors import InputError, NoScenesError, StoreError
@@ -272,5 +273,6 @@ def test_a_search_that_has_nothing_in_this_period_only(data: Path) -> None:
         search_items(StacQuery(url=place), parse_period("2023-03"))
     for wrong in ({"bbox": (100.0, 10.0, 101.0, 11.0)}, {"query": ["eo:cloud_cover<0"]}):
         with pytest.raises(InputError) as refused:
-            search_items(StacQuery.model_validate({"url": place, **wrong}), parse_period("2023-03"))
+            query = StacQuery.model_validate({"url": place, **wrong})
+            search_items(query, parse_period("2023-03"), None if query.area is None else read_area(query.area))
         assert not isinstance(refused.value, NoScenesError)
