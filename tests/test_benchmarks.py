@@ -42,16 +42,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # The smallest form of every benchmark; STACK stands for four scenes of 256². A script that measures gets a line here.
-SMALLEST = [("window.py", "STACK", "--runs", "1", "--ways", "floor", "band-median"), ("parity.py", "STACK")]
+SMALLEST = [
+    ("window.py", "STACK", "--runs", "1", "--ways", "floor", "band-median"),
+    ("parity.py", "STACK"),
+    ("grid.py", "LANDSAT"),
+]
 
 
 @pytest.mark.parametrize("command", SMALLEST, ids=lambda c: c[0])
 def test_it_runs_and_prints_a_table_without_any_peer(
-    command: tuple[str, ...], stack: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], stack: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setenv("CLEARYEAR_BENCH_ENVS", "/nowhere/at/all")
     script, *arguments = command
-    said = run(script, *(stack if a == "STACK" else a for a in arguments))
+    places = {"STACK": stack}
+    if "LANDSAT" in arguments:
+        places["LANDSAT"] = request.getfixturevalue("data") / "landsat" / "L8NY18"
+    said = run(script, *(places.get(a, a) for a in arguments))
     assert re.search(r"^\|[-|]+\|$", said, re.M)
 
 
