@@ -272,7 +272,8 @@ def test_a_search_that_has_nothing_in_this_period_only(data: Path) -> None:
     with pytest.raises(NoScenesError, match="was taken in 2023-03--P1M"):
         search_items(StacQuery(url=place), parse_period("2023-03"))
     for wrong in ({"bbox": (100.0, 10.0, 101.0, 11.0)}, {"query": ["eo:cloud_cover<0"]}):
+        query = StacQuery.model_validate({"url": place, **wrong})
+        area = None if query.area is None else read_area(query.area)
         with pytest.raises(InputError) as refused:
-            query = StacQuery.model_validate({"url": place, **wrong})
-            search_items(query, parse_period("2023-03"), None if query.area is None else read_area(query.area))
+            search_items(query, parse_period("2023-03"), area)
         assert not isinstance(refused.value, NoScenesError)
