@@ -32,6 +32,7 @@ _SERVERS = ("prefect_server", "prefect", "cloud")
 """Fixtures that start a server: tests that share one stay together, so that it starts once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file, and those of one server, go to one process (``-n 2 --dist loadgroup``)."""
     for item in items:

@@ -58,7 +58,10 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 def mtimes(folder: Path) -> dict[str, int]:
-    return {p.name: p.stat().st_mtime_ns for p in (folder / "tiles").glob("*.tif")}
+    """Of the tiles of finished windows: a window is finished when its record lies there."""
+    tiles = folder / "tiles"
+    done = [record.stem for record in tiles.glob("*.json")]
+    return {p.name: p.stat().st_mtime_ns for stem in done for p in tiles.glob(f"{stem}*.tif")}
 
 
 def shards_of(prefect: Prefect, folder: Path) -> list[dict[str, Any]]:

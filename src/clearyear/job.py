@@ -87,7 +87,7 @@ class Job(MainKeys):
         default=None,
         title="Naming",
         description="What the period's folder and files are called: plain characters and {product}, {period}, "
-        "{start:%Y-%m}, {end:%Y-%m}. Left out: the folder <period>, files <product>_<period>.",
+        "{start:%Y-%m}, {end:%Y-%m}. Left out: the folder {period}, files {product}_{period}.",
         examples=["monthly-mosaic-{start:%Y-%m}"],
     )
     select: list[Text] = Field(
@@ -171,8 +171,6 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.replace("-", "_"), model.model_fields, n=1)
         return f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
-    if not error["loc"]:
-        return str(error["msg"])
     if error["type"] == "missing":
         return f"{key!r} is missing"
     said: str = error["msg"].removeprefix("Value error, ")
