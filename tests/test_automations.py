@@ -1,5 +1,6 @@
 """The automations of deployments/automations.yaml fire, on a real server, and only when they should."""
 
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory, alerts: Alerts) -> Iterato
     file.write_text(text.replace("within: 540", f"within: {3 * HEARTBEAT}"))
     (place / "waits.py").write_text(WAITS)
     (place / "server").mkdir()
-    env = f'env={{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "{HEARTBEAT}"}}'
+    env = json.dumps({"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}})
     with running_prefect(place / "server", **SERVER) as running:
         deploy = copy_of_prefect_yaml(place / "deploy").parent
         waits = ("waits.py:waits", "--name", "waits", "--pool", "local", "--tag", "clearyear", "--job-variable", env)
