@@ -415,7 +415,7 @@ def test_a_job_has_one_source() -> None:
         make_job({"out": "x"})
     with pytest.raises(InputError, match="'scenes' and 'stac' both say where scenes are"):
         make_job({"out": "x", "scenes": "a", "stac": {"url": "b"}})
-    assert Job(out="x", stac=StacQuery(url="b")).scenes is None
+    assert Job(out="x", stac=StacQuery(url="b")).scenes == ""
 
 
 @pytest.mark.parametrize(

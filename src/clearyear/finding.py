@@ -49,7 +49,6 @@ def _query(job: Job) -> StacQuery | None:
 
 
 def _files(job: Job, masks: Sequence[str], period: Period) -> Found:
-    assert job.scenes is not None  # a job has scenes or a search
     if job.pattern and has_band(job.pattern):
         if not isinstance(job.scenes, str):
             raise InputError("A list of files is given, and a pattern with {band}", "a folder", "give the folder")

@@ -126,11 +126,9 @@ class Job(MainKeys):
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
-        if (self.scenes is None) is (self.stac is None):
-            found = "'scenes' is missing" if self.scenes is None else "'scenes' and 'stac' both say where scenes are"
-            raise PydanticCustomError(
-                "scenes_missing" if self.scenes is None else "scenes_twice", "{found}", {"found": found}
-            )
+        if bool(self.scenes) is (self.stac is not None):
+            found = "'scenes' and 'stac' both say where scenes are" if self.scenes else "'scenes' is missing"
+            raise PydanticCustomError("scenes_twice" if self.scenes else "scenes_missing", "{found}", {"found": found})
         return self
 
 

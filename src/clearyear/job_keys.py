@@ -16,8 +16,9 @@ class MainKeys(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    scenes: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
-        default=None,
+    # Empty, and not None, where there are none: for None the form shows no field to write in.
+    scenes: str | Annotated[list[Text], Field(min_length=1)] = Field(
+        default="",
         title="Scenes",
         description="A folder or gs:// prefix of GeoTIFF scenes (/data/t31tcj, gs://bucket/t31tcj), a manifest "
         "(.csv or .json), a saved STAC search or catalogue (.json), or a list of files. Left out with stac.",
@@ -39,8 +40,8 @@ class MainKeys(BaseModel):
     pattern: str | None = Field(
         default=None,
         title="File-name pattern",
-        description="Which files are scenes: a glob such as *_TCI.tif; %Y %m %d %j %H %M %S may say where the date "
-        "stands, {band} that each band is a file (LC08_*_{band}.TIF), {id} what a scene is called. "
+        description="Which files are scenes: a glob such as `*_TCI.tif`; %Y %m %d %j %H %M %S may say where the date "
+        "stands, {band} that each band is a file (`LC08_*_{band}.TIF`), {id} what a scene is called. "
         "Left out: every .tif, dated by the first date in its name.",
     )
     reducer: ReducerName = Field(
