@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -309,3 +311,40 @@ def test_a_window_that_never_ends_does_not_take_its_batch_with_it(monkeypatch: p
     state = run(job)
     assert state.result(raise_on_failure=False).outcome["missing"] == ["x00016_y00000"]
     assert "x00016_y00000: TimeoutError" in state.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [None, 1])
+def test_the_tag_limits_how_many_windows_are_computed_at_once(
+    monkeypatch: pytest.MonkeyPatch, job: Job, limit: int | None
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    import tasks.window_median as tasks
+    from clearyear.window import compute_window
+    from tasks.window_median import WINDOW_TAG
+
+    inside, most, lock = 0, 0, Lock()
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.5)  # so that the others have begun, if they may
+        try:
+            return compute_window(*arguments, **more)
+        finally:
+            with lock:
+                inside -= 1
+
+    monkeypatch.setattr(tasks, "compute_window", counted)
+    with get_client(sync_client=True) as client:
+        if limit:
+            client.create_concurrency_limit(tag=WINDOW_TAG, concurrency_limit=limit)
+        try:
+            assert run(job.model_copy(update={"tile_size": 32, "workers": 3})).is_completed()
+        finally:
+            if limit:
+                client.delete_concurrency_limit_by_tag(tag=WINDOW_TAG)
+    assert most == (limit or 3)
