@@ -203,9 +203,10 @@ def test_one_that_waits_for_its_turn_is_not(client: Any, watching: Any) -> None:
     """The pool has a limit: what waits, waits for those that run."""
     from prefect.states import Running, Scheduled
 
-    watch = watching(shard_start_seconds=0.01)
+    watch = watching(shard_start_seconds=0.5)
     shard_in(client, watch, Running())
     shard_in(client, watch, Scheduled())
+    time.sleep(0.6)
     assert endings(watch) == []
 
 
