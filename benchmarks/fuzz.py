@@ -305,10 +305,10 @@ def examine(path: str) -> dict[str, Any]:
     """Plan the one scene and read its first and last window by each reader."""
     import hashlib
 
-    from clearyear import sources
     from clearyear.errors import ClearyearError
     from clearyear.job import Job
     from clearyear.prepare import make_plan
+    from clearyear.reading import sources
     from clearyear.window import reduce_window
 
     answers: dict[str, Any] = {}

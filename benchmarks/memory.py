@@ -53,7 +53,7 @@ def planned(scenes: Path) -> Plan:
 
 def window(scenes: Path, limit: int | None) -> None:
     """In the child: read and reduce one window within the limit, print what that took."""
-    from clearyear.direct import DirectSource
+    from clearyear.reading.direct import DirectSource
     from clearyear.warm import warm
     from clearyear.window import reduce_window
 

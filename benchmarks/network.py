@@ -46,9 +46,9 @@ Run = Callable[[], Any]
 
 def ours(uris: list[str], folder: Path) -> Callable[[int], Any]:
     """Column and row of a window → its stack; the kernels are compiled."""
-    from clearyear.direct import DirectSource
     from clearyear.grid import Grid, Window
-    from clearyear.read import read_stack
+    from clearyear.reading.direct import DirectSource
+    from clearyear.reading.stack import read_stack
     from clearyear.scenes import find_scenes
 
     local = DirectSource.open(str(sorted(folder.glob("T*.tif"))[0]))

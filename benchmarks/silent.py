@@ -18,9 +18,9 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from clearyear import sources
 from clearyear.grid import Grid, Window
-from clearyear.read import read_stack
+from clearyear.reading import sources
+from clearyear.reading.stack import read_stack
 from clearyear.scenes.scene import Scene
 from clearyear.stores import stat_uri
 

@@ -20,7 +20,7 @@ def floor(paths: list[Path]) -> Callable[[], Any]:
     """What the bytes cost by themselves."""
     import imagecodecs
 
-    from clearyear.direct import DirectSource
+    from clearyear.reading.direct import DirectSource
 
     sources = [DirectSource.open(str(path)) for path in paths]
 
@@ -40,7 +40,7 @@ def floor(paths: list[Path]) -> Callable[[], Any]:
 
 def decode(paths: list[Path]) -> Callable[[], Any]:
     """GDAL's decoding, a dataset for each scene and thread kept open."""
-    from clearyear.gdal import borrow_raster
+    from clearyear.reading.gdal import borrow_raster
 
     def read(path: Path) -> None:
         with borrow_raster(str(path), "") as dataset:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from clearyear import gdal
 from clearyear.budget import Budget
 from clearyear.errors import InputError
+from clearyear.reading import gdal
 from clearyear.settings import Settings
 
 _LOOPBACK = ("127.", "localhost", "[::1]")

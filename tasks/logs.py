@@ -11,7 +11,7 @@ class OperatorLog(logging.Filter):
     """Drops Prefect's noise; keeps everything when the level is DEBUG.
 
     - The timeout warning, once a window: a timeout in a thread strikes only between two reads. That is known and
-      enough. GDAL gives up a read that stalls (see clearyear.gdal), so the next moment to strike always comes.
+      enough. GDAL gives up a read that stalls (see clearyear.reading.gdal), so the next moment to strike always comes.
     - Tracebacks of our own errors, twice a run: they say in words what was found and what to do.
     - The engine's last error, which repeats how the run ended.
 

@@ -11,7 +11,7 @@ from clearyear.periods import parse_period
 from clearyear.plan import Plan, Product
 from clearyear.prepare import prepare
 from clearyear.publish import join_windows
-from clearyear.read import FailedRead
+from clearyear.reading.stack import FailedRead
 from clearyear.scenes import Scene
 from clearyear.stores import open_store
 from clearyear.window import LayerFile, WindowResult, compute_window

@@ -19,15 +19,15 @@ from rio_cogeo.cogeo import cog_validate
 from test_memory import plan_of
 
 from clearyear import mosaic as mosaic_module
-from clearyear import tiffwrite
-from clearyear.assemble import assemble
-from clearyear.cog import encode_tile, problems, profile, write_cog
+from clearyear.cog import tiffwrite
+from clearyear.cog.assemble import assemble
+from clearyear.cog.geotiff import encode_tile, problems, profile, write_cog
+from clearyear.cog.layers import frame_of, layer_of
+from clearyear.cog.overviews import Overview
 from clearyear.completeness import check_plan
 from clearyear.errors import StoreError
 from clearyear.grid import Grid, Window
-from clearyear.layers import frame_of, layer_of
 from clearyear.mosaic import Mosaic, build_mosaic
-from clearyear.overviews import Overview
 from clearyear.plan import Plan
 from clearyear.stores import Store, open_store
 from clearyear.window import WindowResult, write_layer

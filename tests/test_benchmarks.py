@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clearyear import sources
+from clearyear.reading import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from conftest import write_scene
 
-from clearyear import gdal, memory
-from clearyear.direct import DirectSource
+from clearyear import memory
 from clearyear.grid import Window
 from clearyear.job import Job
 from clearyear.memory import least_bytes, peak_bytes, times_read
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
-from clearyear.ranges import Block
+from clearyear.reading import gdal
+from clearyear.reading.direct import DirectSource
+from clearyear.reading.ranges import Block
 from clearyear.window import reduce_window
 
 ODD = Window(col_off=100, row_off=70, width=300, height=400)

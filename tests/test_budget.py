@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_memory import plan_of
 
-from clearyear import gdal
 from clearyear.budget import Budget, budget, process_budget
 from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.limits import Limit
 from clearyear.memory import least_bytes, peak_bytes, times_read
 from clearyear.prepare import make_plan
-from clearyear.read import read_stack
+from clearyear.reading import gdal
+from clearyear.reading.stack import read_stack
 
 OWN = 700_000_000
 

@@ -10,12 +10,12 @@ import rasterio
 from conftest import DATA
 from numpy.typing import NDArray
 
-from clearyear import sources
 from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
-from clearyear.read import FailedRead, read_stack
+from clearyear.reading import sources
+from clearyear.reading.stack import FailedRead, read_stack
 
 FOLDER = DATA / "conformance"
 

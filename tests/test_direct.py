@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window as RasterioWindow
 
-from clearyear.direct import DirectSource
 from clearyear.errors import ReadError
 from clearyear.grid import Window
-from clearyear.sources import GdalSource, source_of
-from clearyear.tiff import Unsupported, read_index
+from clearyear.reading.direct import DirectSource
+from clearyear.reading.sources import GdalSource, source_of
+from clearyear.reading.tiff import Unsupported, read_index
 
 LAYOUTS = [
     {"compress": compress, "interleave": interleave, "predictor": predictor, "BIGTIFF": big}

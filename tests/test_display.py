@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from runs import finished
 
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.display import Display, rgba
 from clearyear.errors import InputError
 

@@ -10,12 +10,12 @@ from runs import finished, plan_of
 from clearyear.budget import BASE_BYTES, PREFECT_BYTES
 from clearyear.errors import InputError, WindowError
 from clearyear.estimate import Estimate, estimate
-from clearyear.gdal import cache_bytes
 from clearyear.job import Job
 from clearyear.memory import peak_bytes
 from clearyear.past import PastRun
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, prepare
+from clearyear.reading.gdal import cache_bytes
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.stores import open_store
 from clearyear.window import compute_window

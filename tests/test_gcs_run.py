@@ -14,11 +14,11 @@ from loopback.gcs import GcsServer
 
 from clearyear.completeness import Status, check_plan
 from clearyear.errors import InputError, ReadError, WindowError
-from clearyear.gdal import open_raster
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, find_plan, prepare
 from clearyear.publish import conclude, publish, survey
+from clearyear.reading.gdal import open_raster
 from clearyear.report import Report
 from clearyear.scenes import headers
 from clearyear.stores import gcs, open_store

@@ -316,14 +316,14 @@ def _zeros() -> Any:
 
 def _told_by_gdal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read that fails with an address in its words, as GDAL's and web servers' do."""
-    from clearyear import read
     from clearyear.errors import ReadError
+    from clearyear.reading import stack
 
     def tell(uri: str, version: str) -> None:
         if "T31TCJ_202312" in uri:
             raise ReadError(f"HTTP error on https://host/x.tif?X-Amz-Signature={SECRET}", uri=uri)
 
-    monkeypatch.setattr(read, "check_version", tell)
+    monkeypatch.setattr(stack, "check_version", tell)
 
 
 def test_a_plan_is_a_plan(tmp_path: Path) -> None:

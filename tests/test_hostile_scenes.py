@@ -16,15 +16,15 @@ import rasterio
 from conftest import write_scene
 
 from clearyear import publish
-from clearyear.direct import DirectSource
 from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
-from clearyear.read import read_stack
+from clearyear.reading.direct import DirectSource
+from clearyear.reading.stack import read_stack
+from clearyear.reading.tiff import Unsupported
 from clearyear.scenes import find_scenes
 from clearyear.scenes.headers import Header, read_header
-from clearyear.tiff import Unsupported
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}

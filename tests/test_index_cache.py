@@ -11,12 +11,12 @@ import pytest
 from conftest import write_scene
 from loopback.http import HttpServer
 
-from clearyear import index_cache, sources
-from clearyear.direct import DirectSource
 from clearyear.grid import Window
-from clearyear.index_cache import prune
+from clearyear.reading import index_cache, sources
+from clearyear.reading.direct import DirectSource
+from clearyear.reading.index_cache import prune
+from clearyear.reading.sources import source_of
 from clearyear.scenes import find_scenes
-from clearyear.sources import source_of
 from clearyear.stores import stat_uri
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (3, 256, 256), np.uint8)

@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from clearyear.errors import ReadError
-from clearyear.gdal import FAST_DRIVER, _has_fast_driver, borrow_raster
+from clearyear.reading.gdal import FAST_DRIVER, _has_fast_driver, borrow_raster
 
 pytestmark = pytest.mark.skipif(not _has_fast_driver(), reason="this GDAL has no LIBERTIFF (3.11 and later do)")
 

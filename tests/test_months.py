@@ -16,7 +16,7 @@ from affine import Affine
 from loopback.http import HttpServer
 from PIL import Image
 
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.errors import ClearyearError, InputError
 from clearyear.lights.job import VIIRS_TILES, LightsJob
 from clearyear.lights.join import join_month

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags, PhotometricInterp
 from rio_cogeo.cogeo import cog_validate
 
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.completeness import check_plan
 from clearyear.errors import StoreError
 from clearyear.job import Job

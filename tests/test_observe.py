@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from unlike import day, landsat, opened_and_dilated, plan_of, portugal, scene_of, warped, whole
 
-from clearyear import gdal, memory
+from clearyear import memory
 from clearyear.errors import WindowError
 from clearyear.grid import Grid, Window
 from clearyear.masks import Bits, Mask, erased_by, grown
 from clearyear.memory import least_bytes, peak_bytes, pieces
-from clearyear.observe import observe
 from clearyear.plan import Plan
-from clearyear.samples import harmonise, keep_first
+from clearyear.reading import gdal
+from clearyear.reading.observe import observe
+from clearyear.reading.samples import harmonise, keep_first
 from clearyear.scenes.scene import Scene
 from clearyear.stores import open_store
 from clearyear.window import compute_window, reduce_window
@@ -207,7 +208,7 @@ def test_parts_of_a_window_change_no_pixel(data: Path, monkeypatch: pytest.Monke
     plan = plan_of(scenes, [grown_mask], found={"assets": ("B4",)}, resolution=3000, resampling="bilinear")
     expected = whole(plan)
     for size in (5000, 100):
-        monkeypatch.setattr("clearyear.located.SOURCE_BYTES", size)
+        monkeypatch.setattr("clearyear.reading.located.SOURCE_BYTES", size)
         for name, array in whole(plan).items():
             assert np.array_equal(array, expected[name])
 

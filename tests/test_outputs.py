@@ -12,7 +12,7 @@ from conftest import write_scene
 from runs import finished, plan_of
 
 from clearyear import mosaic
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.completeness import Status, check_plan
 from clearyear.errors import InputError
 from clearyear.job import Job, make_job

@@ -15,7 +15,7 @@ from runs import finished
 from scipy.ndimage import binary_dilation, binary_opening
 
 from clearyear import mosaic
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, put_down

@@ -21,7 +21,7 @@ from clearyear.job import Job
 from clearyear.memory import least_bytes, peak_bytes, pieces
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
-from clearyear.read import read_stack
+from clearyear.reading.stack import read_stack
 from clearyear.stores import Store, open_store, stat_uri
 from clearyear.window import WindowResult, compute_window, reduce_window
 

@@ -14,14 +14,14 @@ from loopback.http import HttpServer
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
-from clearyear import sources
-from clearyear.direct import DirectSource
 from clearyear.grid import Grid, Window
 from clearyear.memory import RANGE_BYTES
-from clearyear.ranges import GAP_BYTES, Block, ranges
-from clearyear.read import FailedRead, read_stack
+from clearyear.reading import sources
+from clearyear.reading.direct import DirectSource
+from clearyear.reading.ranges import GAP_BYTES, Block, ranges
+from clearyear.reading.sources import GdalSource, source_of
+from clearyear.reading.stack import FailedRead, read_stack
 from clearyear.scenes import Scene, find_scenes
-from clearyear.sources import GdalSource, source_of
 from clearyear.stores import gcs
 
 WHOLE = Window(col_off=0, row_off=0, width=90, height=70)
@@ -333,7 +333,7 @@ def ranges_of(scene: Scene, window: Window) -> list[str]:
 def test_one_range_of_many_that_fails_fails_the_scene(
     served: Any, web: HttpServer, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
-    monkeypatch.setattr("clearyear.ranges.RANGE_BYTES", 0)  # every block a range of its own
+    monkeypatch.setattr("clearyear.reading.ranges.RANGE_BYTES", 0)  # every block a range of its own
     paths, scenes = served
     asked = ranges_of(scenes[1], WHOLE)
     assert len(asked) == 30
@@ -347,7 +347,7 @@ def test_nobody_writes_to_the_stack_when_it_has_been_handed_over(
     served: Any, web: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first range fails at once, the second comes late: by then its place holds another scene's pixels."""
-    monkeypatch.setattr("clearyear.ranges.RANGE_BYTES", 0)
+    monkeypatch.setattr("clearyear.reading.ranges.RANGE_BYTES", 0)
     paths, scenes = served
     first, second, *_ = ranges_of(scenes[0], WHOLE)
     web.fail(rf"a_20230101.tif {first}", status=404, times=99)

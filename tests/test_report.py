@@ -18,7 +18,7 @@ from clearyear.errors import InputError
 from clearyear.mosaic import Mosaic
 from clearyear.prepare import find_plan
 from clearyear.publish import published, survey
-from clearyear.read import FailedRead
+from clearyear.reading.stack import FailedRead
 from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv
 from clearyear.stores import open_store

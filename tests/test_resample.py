@@ -16,7 +16,7 @@ from unlike import warped
 
 from clearyear.coordinates import Fields
 from clearyear.grid import Grid, Window
-from clearyear.resample import REACH, box_of, sample
+from clearyear.reading.resample import REACH, box_of, sample
 
 UTM = Grid(crs="EPSG:32631", transform=(10, 0, 300000, 0, -10, 4900020), width=24, height=18, block=(16, 16))
 ELSEWHERE = Grid(crs="EPSG:32630", transform=(2.3, 0, 779191, 0, -2.3, 4902961), width=150, height=110, block=(16, 16))

@@ -9,11 +9,11 @@ import pytest
 from affine import Affine
 from conftest import write_scene
 
-from clearyear import gdal
 from clearyear.errors import InputError, ReadError
 from clearyear.job import Job
 from clearyear.periods import parse_period
 from clearyear.prepare import check_scenes, make_plan
+from clearyear.reading import gdal
 from clearyear.scenes import changed_scenes, find_scenes, headers
 from clearyear.scenes.headers import Header, agree, read_header, read_headers
 

@@ -12,13 +12,13 @@ import rasterio
 from loopback.http import HttpServer
 from loopback.s3 import S3Server
 
-from clearyear import sources
 from clearyear.completeness import check_plan
 from clearyear.errors import ClearyearError, InputError, StoreError, WindowError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, prepare
 from clearyear.publish import conclude, publish
+from clearyear.reading import sources
 from clearyear.report import Report
 from clearyear.scenes import find_scenes
 from clearyear.stores import Store, gdal_path, open_store, parent_of, s3, shown, split_uri, stat_uri

@@ -10,10 +10,10 @@ import rasterio
 from conftest import write_scene
 from loopback.http import HttpServer
 
-from clearyear import sources
 from clearyear.job import Job
 from clearyear.prepare import make_plan
-from clearyear.read import read_stack
+from clearyear.reading import sources
+from clearyear.reading.stack import read_stack
 
 KINDS: list[dict[str, Any]] = [
     {"dtype": "uint8", "interleave": "pixel", "predictor": 2},

@@ -14,10 +14,10 @@ from conftest import write_scene
 from loopback.gcs import GcsServer
 from loopback.http import HttpServer
 
-from clearyear import gdal, sources
 from clearyear.errors import StoreError
 from clearyear.grid import Grid, Window
-from clearyear.read import read_stack
+from clearyear.reading import gdal, sources
+from clearyear.reading.stack import read_stack
 from clearyear.scenes import Scene, find_scenes
 from clearyear.stores import gcs, open_store
 

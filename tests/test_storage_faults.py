@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from loopback.gcs import GcsServer, HttpError, Reply, error_reply
 
-from clearyear import gdal
 from clearyear.completeness import check_plan
 from clearyear.errors import ClearyearError, InputError, StoreError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import find_plan, make_plan, prepare
 from clearyear.publish import conclude, publish
+from clearyear.reading import gdal
 from clearyear.report import Report
 from clearyear.stores import gcs, open_store
 from clearyear.window import compute_window

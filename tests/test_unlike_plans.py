@@ -314,7 +314,7 @@ def test_a_scene_that_cannot_be_opened_has_no_place_and_is_named(tmp_path: Path)
     plan = plan_of(scenes, resolution="data", max_failed_reads=1)
     assert plan.scenes[1].places == {"data": UNKNOWN}
     Path(scenes[1].uri).write_bytes(sound)  # readable again: where it lies the plan does not know all the same
-    from clearyear.observe import observe
+    from clearyear.reading.observe import observe
 
     (failed,) = observe(plan, plan.scenes, plan.windows[0]).failed
     assert (failed.scene, failed.cause) == ("b", "could not be opened when the plan was made")

@@ -12,9 +12,9 @@ from conftest import write_scene
 from numba.core import event
 from unlike import day, plan_of, scene_of, whole
 
+from clearyear.cog.overviews import Overview, halved
 from clearyear.job import Job
 from clearyear.masks import Mask
-from clearyear.overviews import Overview, halved
 from clearyear.prepare import make_plan
 from clearyear.reducers import REDUCERS
 from clearyear.reducers.geomedian import Geomedian

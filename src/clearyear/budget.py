@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import BaseModel, ConfigDict
 
-from clearyear import gdal, limits
+from clearyear import limits
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Window
 from clearyear.limits import Limit, bytes_text
 from clearyear.memory import in_flight_bytes, least_bytes, peak_bytes, times_read
 from clearyear.plan import Plan
+from clearyear.reading import gdal
+from clearyear.reading.sources import GdalSource, source_of
 from clearyear.settings import Settings
-from clearyear.sources import GdalSource, source_of
 
 BASE_BYTES = 450_000_000
 """Python, its libraries, compiled kernels and Prefect's client in the process that computes, before any window.

@@ -95,7 +95,7 @@ def grown(mask: Mask, erased: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Returns:
         (H, W), True = erased.
     """
-    from clearyear.morphology import near, opened
+    from clearyear.reading.morphology import near, opened
 
     if mask.opening:
         erased = opened(erased, mask.opening)

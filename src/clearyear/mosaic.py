@@ -10,14 +10,14 @@ from typing import Any
 import rasterio
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.assemble import Source, assemble
-from clearyear.cog import decode_tile, describe, fields, problems, profile, rasterio_window, write_cog
+from clearyear.cog.assemble import Source, assemble
+from clearyear.cog.geotiff import decode_tile, describe, fields, problems, profile, rasterio_window, write_cog
+from clearyear.cog.layers import Layer, frame_of, layer_of
+from clearyear.cog.parts import Differs
 from clearyear.completeness import WindowStatus
 from clearyear.display import VISUAL
 from clearyear.errors import ClearyearError, StoreError
 from clearyear.grid import Window
-from clearyear.layers import Layer, frame_of, layer_of
-from clearyear.parts import Differs
 from clearyear.pictures import preview
 from clearyear.plan import Plan
 from clearyear.stores import Store

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from clearyear.budget import process_budget
-from clearyear.cog import encode_tile
+from clearyear.cog.geotiff import encode_tile
 from clearyear.errors import InputError, WindowError
 from clearyear.grid import Window
 from clearyear.job import Job

@@ -12,8 +12,8 @@ from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 
 from clearyear.completeness import Status, WindowStatus
-from clearyear.gdal import open_raster
 from clearyear.plan import Plan
+from clearyear.reading.gdal import open_raster
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels; right and bottom are outside."""

@@ -12,14 +12,14 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from clearyear.catalog import refresh_catalog
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.completeness import WindowStatus, check_plan
 from clearyear.errors import ClearyearError, InputError, StoreError
-from clearyear.gdal import words
 from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
 from clearyear.plan import Plan
 from clearyear.prepare import PLAN, find_plan
+from clearyear.reading.gdal import words
 from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv
 from clearyear.stac import make_item

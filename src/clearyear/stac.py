@@ -12,8 +12,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from clearyear import __version__
+from clearyear.cog.layers import layer_of
 from clearyear.display import VISUAL
-from clearyear.layers import layer_of
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.redact import redact

@@ -8,11 +8,11 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 
-from clearyear.cog import describe, profile, write_cog
+from clearyear.cog.geotiff import describe, profile, write_cog
+from clearyear.cog.layers import layer_of
 from clearyear.display import VISUAL, rgba
-from clearyear.gdal import open_raster
-from clearyear.layers import layer_of
 from clearyear.plan import Plan
+from clearyear.reading.gdal import open_raster
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
 

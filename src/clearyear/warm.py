@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from clearyear.direct import put_block
-from clearyear.layers import JOINED_DTYPES
-from clearyear.overviews import Overview
+from clearyear.cog.layers import JOINED_DTYPES
+from clearyear.cog.overviews import Overview
+from clearyear.reading.direct import put_block
+from clearyear.reading.resample import extent_kernel, sample_kernel
+from clearyear.reading.samples import harmonise_kernel, keep_first_kernel
 from clearyear.reducers.distance_kernel import distance_kernel
 from clearyear.reducers.geomedian_kernel import geomedian_kernel
 from clearyear.reducers.kernels import rank_kernel
 from clearyear.reducers.luminance_kernel import luminance_kernel
 from clearyear.reducers.ranks import DTYPES
-from clearyear.resample import extent_kernel, sample_kernel
-from clearyear.samples import harmonise_kernel, keep_first_kernel
 
 
 def warm() -> int:

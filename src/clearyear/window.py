@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from clearyear.cog import encode_tile
+from clearyear.cog.geotiff import encode_tile
+from clearyear.cog.layers import block_of, frame_of, layer_of
 from clearyear.errors import WindowError
 from clearyear.grid import Window
-from clearyear.layers import block_of, frame_of, layer_of
 from clearyear.memory import pieces, strip_rows
-from clearyear.observe import Observed, observe
 from clearyear.plan import Plan
-from clearyear.read import FailedRead
+from clearyear.reading.observe import Observed, observe
+from clearyear.reading.stack import FailedRead
 from clearyear.reducers.base import Layers
 from clearyear.scenes.scene import Scene
 from clearyear.stores import Store

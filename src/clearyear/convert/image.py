@@ -12,13 +12,13 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from clearyear.cog import problems
+from clearyear.cog.geotiff import problems
 from clearyear.convert.files import digest_of, fetch
 from clearyear.convert.picture import write_jpeg
 from clearyear.convert.raster import Source, differences, open_source, write_cog
 from clearyear.convert.record import Converted, Image, Options, Record, fingerprint_of
 from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
-from clearyear.gdal import words
+from clearyear.reading.gdal import words
 from clearyear.stores import Entry, Store, is_remote, open_store, shown, split_uri, stat_uri
 from clearyear.stores.address import is_web
 from clearyear.window import LayerFile

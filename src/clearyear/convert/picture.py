@@ -11,11 +11,11 @@ from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 from rasterio.shutil import copy as rasterio_copy
 
-from clearyear.cog import rasterio_window
+from clearyear.cog.geotiff import rasterio_window
 from clearyear.convert.raster import Source, is_packed
 from clearyear.convert.stretch import Stretch, percentiles, read_strip, strips
 from clearyear.errors import InputError, ReadError
-from clearyear.gdal import words
+from clearyear.reading.gdal import words
 
 QUALITY = 80
 

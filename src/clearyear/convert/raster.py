@@ -15,15 +15,15 @@ from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.shutil import copy as rasterio_copy
 
-from clearyear.cog import rasterio_window
+from clearyear.cog.geotiff import rasterio_window
+from clearyear.cog.layers import cog_block
 from clearyear.convert.complaints import complaints_of_tags
 from clearyear.errors import InputError, ReadError
-from clearyear.gdal import open_raster
 from clearyear.grid import Window
-from clearyear.layers import cog_block
+from clearyear.reading.gdal import open_raster
+from clearyear.reading.verify import check_blocks
 from clearyear.scenes.headers import read_header
 from clearyear.stores import LocalFile
-from clearyear.verify import check_blocks
 
 # One without a georeference is converted as one without, and whoever converts thousands need not be told so each time.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from clearyear.cog import rasterio_window
+from clearyear.cog.geotiff import rasterio_window
 from clearyear.convert.raster import Source
 from clearyear.grid import Window
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from clearyear.cog import problems, profile, rasterio_window, write_cog
+from clearyear.cog.geotiff import problems, profile, rasterio_window, write_cog
 from clearyear.errors import ClearyearError, InputError, ReadError
 from clearyear.grid import Window
 from clearyear.lights.layout import Layout
 from clearyear.progress import report_progress
-from clearyear.sources import source_of
+from clearyear.reading.sources import source_of
 from clearyear.stores.local import local_version
 
 _BAND_BYTES = 64 << 20

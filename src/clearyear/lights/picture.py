@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 from rasterio.enums import Resampling
 
-from clearyear.gdal import open_raster
 from clearyear.pictures import GROUND, SIDE
+from clearyear.reading.gdal import open_raster
 
 _SOFT = 1.0
 """Where the scale turns from linear to logarithmic, in the tiles' unit: for VIIRS 1 nW/cm²/sr, a village."""

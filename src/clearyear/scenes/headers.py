@@ -12,8 +12,8 @@ from affine import Affine
 from rasterio.io import DatasetReader
 
 from clearyear.errors import InputError, ReadError
-from clearyear.gdal import JPEG2000, open_raster
 from clearyear.grid import Grid
+from clearyear.reading.gdal import JPEG2000, open_raster
 from clearyear.scenes.scene import Place, Scene
 from clearyear.stores import shown
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
-from clearyear.cog import rasterio_window
+from clearyear.cog.geotiff import rasterio_window
 from clearyear.errors import InputError, ReadError
-from clearyear.gdal import open_raster
 from clearyear.grid import Window
 from clearyear.periods import Period, parse_period
+from clearyear.reading.gdal import open_raster
 from clearyear.stores import Entry, open_store, shown, stat_uri
 from clearyear.zonal.job import ZonalJob
 

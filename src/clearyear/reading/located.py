@@ -13,9 +13,9 @@ from clearyear.grid import Window
 from clearyear.masks import Mask, erased_by, grown, invalid_values_of
 from clearyear.memory import MASK_BYTES, SOURCE_BYTES
 from clearyear.plan import Plan
-from clearyear.read import FailedRead, check_version
+from clearyear.reading.sources import Source, source_of
+from clearyear.reading.stack import FailedRead, check_version
 from clearyear.scenes.scene import UNKNOWN, Place, Scene
-from clearyear.sources import Source, source_of
 from clearyear.stores import shown
 
 Box = tuple[int, int, int, int]
@@ -60,7 +60,7 @@ class LocatedFile:
 
     def parts(self, halo: int, bytes_a_pixel: int) -> Iterator[tuple[tuple[slice, slice], Points, Box]]:
         """The window in parts that need no more of the file at once than is comfortable: pixels, centres, box."""
-        from clearyear.resample import box_of
+        from clearyear.reading.resample import box_of
 
         points = self.fields.centres(self.place.crs)
         waiting = [(slice(0, self.fields.window.height), slice(0, self.fields.window.width))]
@@ -102,7 +102,7 @@ def read_bands(file: LocatedFile, out: NDArray[Any], usable: Usable) -> None:
         name = names[n] if n < len(names) else file.asset
         add = file.scene.add.get(name, file.scene.add.get(file.asset, 0))
         if add:
-            from clearyear.samples import harmonise
+            from clearyear.reading.samples import harmonise
 
             harmonise(plane, add, invalid)
 
@@ -127,7 +127,7 @@ def _read_resampled(
     source: Source, file: LocatedFile, invalid: NDArray[Any], out: NDArray[Any], usable: Usable
 ) -> None:
     """From a file on another grid."""
-    from clearyear.resample import REACH, sample
+    from clearyear.reading.resample import REACH, sample
 
     method, place = file.plan.product.resampling, file.place
     for pixels, points, box in file.parts(REACH[method], out.shape[0] * out.dtype.itemsize):
@@ -152,7 +152,7 @@ def read_mask(file: LocatedFile, mask: Mask, usable: Usable) -> None:
 
     The mask is worked out on its own pixels, with so many round the window that its edge is as if all were read.
     """
-    from clearyear.resample import sample
+    from clearyear.reading.resample import sample
 
     source, place = file.source(), file.place
     n_bands, dtype = source.shape()[2:]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from clearyear.errors import ReadError
 from clearyear.grid import Window
-from clearyear.ranges import Block, fetch_range, ranges
+from clearyear.reading.ranges import Block, fetch_range, ranges
+from clearyear.reading.tiff import TiffIndex, Unsupported, read_index
 from clearyear.stores import LocalFile, RangeFile, shown
-from clearyear.tiff import TiffIndex, Unsupported, read_index
 
 _thread = local()
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from clearyear.errors import ReadError
 from clearyear.grid import Grid, Window
+from clearyear.reading.sources import Step, source_of
 from clearyear.scenes.scene import Scene
 from clearyear.settings import current_settings
-from clearyear.sources import Step, source_of
 from clearyear.stores import is_remote, local_version, shown, split_uri
 
 

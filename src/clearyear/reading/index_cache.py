@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clearyear.reading.tiff import TiffIndex, Unsupported, read_index
 from clearyear.settings import current_settings
 from clearyear.stores import RangeFile, without_query
-from clearyear.tiff import TiffIndex, Unsupported, read_index
 
 log = logging.getLogger(__name__)
 

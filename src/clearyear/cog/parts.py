@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clearyear import tiffwrite as tiff
-from clearyear.blocks import CODES, decode_block, predictor_of
+from clearyear.cog import tiffwrite as tiff
+from clearyear.cog.blocks import CODES, decode_block, predictor_of
+from clearyear.cog.layers import Frame, Layer
 from clearyear.grid import Window
-from clearyear.layers import Frame, Layer
 
 
 class Differs(Exception):  # noqa: N818  not a failure: the tiles are decoded instead

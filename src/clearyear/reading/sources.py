@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from clearyear.cog import rasterio_window
+from clearyear.cog.geotiff import rasterio_window
 from clearyear.errors import ReadError
-from clearyear.gdal import JPEG2000, borrow_raster
 from clearyear.grid import Window
+from clearyear.reading.gdal import JPEG2000, borrow_raster
+from clearyear.reading.tiff import Unsupported
+from clearyear.reading.verify import check_blocks
 from clearyear.settings import current_settings
 from clearyear.stores import LocalFile, RangeFile, is_remote, shown, split_uri
 from clearyear.stores.remote import RemoteFile
-from clearyear.tiff import Unsupported
-from clearyear.verify import check_blocks
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +116,8 @@ def source_of(uri: str, version: str) -> Source:
 @lru_cache(maxsize=8192)
 def _source_of(uri: str, version: str) -> Source:
     if current_settings().reader == "auto":
-        from clearyear.direct import DirectSource
-        from clearyear.index_cache import read_index_once
+        from clearyear.reading.direct import DirectSource
+        from clearyear.reading.index_cache import read_index_once
 
         try:
             if not is_remote(uri):

@@ -17,7 +17,7 @@ from rasterio.io import DatasetReader
 
 from clearyear.errors import ReadError
 from clearyear.grid import Window
-from clearyear.ranges import Block, fetch_blocks
+from clearyear.reading.ranges import Block, fetch_blocks
 from clearyear.stores import RangeFile, shown
 
 _thread = local()

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from clearyear.coordinates import Fields
 from clearyear.errors import ReadError
 from clearyear.grid import Window
-from clearyear.located import LocatedFile, Usable, read_bands, read_mask
 from clearyear.masks import invalid_values_of
 from clearyear.plan import Plan
-from clearyear.read import FailedRead, read_stack, requests
+from clearyear.reading.located import LocatedFile, Usable, read_bands, read_mask
+from clearyear.reading.stack import FailedRead, read_stack, requests
 from clearyear.scenes.scene import Scene
 from clearyear.stores import is_remote
 
@@ -85,7 +85,7 @@ def observe(
 
 def _fuse(plan: Plan, scenes: Sequence[Scene], stack: NDArray[Any], valid: NDArray[np.bool_]) -> None:
     """Of the scenes of one group leave, at each pixel, the first valid one."""
-    from clearyear.samples import keep_first
+    from clearyear.reading.samples import keep_first
 
     groups: dict[str, list[int]] = {}
     for index, scene in enumerate(scenes):

@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from clearyear.resample import array, is_invalid
+from clearyear.reading.resample import array, is_invalid
 
 
 def harmonise(samples: NDArray[Any], add: int, invalid: NDArray[Any]) -> None:

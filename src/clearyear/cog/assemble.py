@@ -16,12 +16,12 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clearyear import tiffwrite as tiff
-from clearyear.blocks import encode_block
+from clearyear.cog import tiffwrite as tiff
+from clearyear.cog.blocks import encode_block
+from clearyear.cog.layers import Frame, Layer
+from clearyear.cog.overviews import Overview
+from clearyear.cog.parts import Part, part_of
 from clearyear.grid import Window
-from clearyear.layers import Frame, Layer
-from clearyear.overviews import Overview
-from clearyear.parts import Part, part_of
 
 _THREADS = 8
 _AHEAD_BYTES = 64_000_000

@@ -15,11 +15,11 @@ from rasterio.io import MemoryFile
 from rasterio.shutil import copy as rasterio_copy
 from rasterio.windows import Window as RasterioWindow
 
-from clearyear import gdal
+from clearyear.cog.layers import cog_block, tile_block
+from clearyear.cog.tiffwrite import COMPRESSION, LAYOUT_TAGS, PREDICTOR, Directory, Level, number, read_directories
 from clearyear.errors import ClearyearError
 from clearyear.grid import Grid, Window
-from clearyear.layers import cog_block, tile_block
-from clearyear.tiffwrite import COMPRESSION, LAYOUT_TAGS, PREDICTOR, Directory, Level, number, read_directories
+from clearyear.reading import gdal
 
 _JPEG_QUALITY = 90
 _TEMPLATE_SIDE = 16
@@ -67,7 +67,7 @@ def fields(
         tags: metadata items; must not change between equal runs.
         scale: of ``describe``.
     """
-    from clearyear.blocks import CODES, predictor_of
+    from clearyear.cog.blocks import CODES, predictor_of
 
     small = dict.fromkeys(("width", "height", "blockxsize", "blockysize"), _TEMPLATE_SIDE)
     with MemoryFile() as memory:
@@ -121,8 +121,8 @@ def encode_tile(
     Returns:
         The file's bytes; equal arguments give equal bytes.
     """
-    from clearyear.overviews import halved
-    from clearyear.tiffwrite import write_tiff
+    from clearyear.cog.overviews import halved
+    from clearyear.cog.tiffwrite import write_tiff
 
     side = block or tile_block(window.width, window.height)
     settings = profile(grid, window, count=array.shape[0], dtype=str(array.dtype), nodata=nodata)
@@ -138,7 +138,7 @@ def encode_tile(
 
 
 def _level(image: NDArray[np.generic], side: int, compress: str, level: int | None) -> Level:
-    from clearyear.blocks import encode_block
+    from clearyear.cog.blocks import encode_block
 
     _, height, width = image.shape
     rows, cols = -(-height // side), -(-width // side)
