@@ -85,6 +85,7 @@ def ours(name: str, dtype: str, kind: str, depth: int, bands: int, threads: int)
     """A reducer strip by strip, as a window runs it."""
     from clearyear.memory import STRIP_SAMPLES
     from clearyear.reducers import get_reducer
+    from clearyear.reducers.base import Stack
     from clearyear.reducers.geomedian import Geomedian
     from clearyear.reducers.layout import lay_out
     from clearyear.reducers.ranks import BandPercentiles
@@ -98,10 +99,10 @@ def ours(name: str, dtype: str, kind: str, depth: int, bands: int, threads: int)
     def one(top: int) -> Any:
         strip = stack[:, :, top : top + rows]
         if name == "geomedian":  # the median alone, as geomad's function gives it
-            laid = lay_out(strip, invalid)
+            laid = lay_out(Stack(strip, invalid))
             return Geomedian(EPS).find(laid, dtype, scenes, bands, strip.shape[2] * width)
         reducer = BandPercentiles() if name == "percentiles" else get_reducer(name)
-        return reducer.reduce(strip, invalid, 0.0)
+        return reducer.reduce(Stack(strip, invalid, 0.0))
 
     def run() -> Any:
         return list(pool.map(one, range(0, height, rows)))

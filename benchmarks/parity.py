@@ -17,6 +17,7 @@ from common import PEERS, peer
 from numpy.typing import NDArray
 
 from clearyear.reducers import get_reducer
+from clearyear.reducers.base import Stack
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
 
@@ -45,10 +46,10 @@ def row(what: str, beside: str, found: NDArray[Any], other: NDArray[Any]) -> str
 def beside_numpy(stack: NDArray[Any]) -> Iterator[str]:
     """Medians and percentiles as NumPy has them, in float64, rounded as we round."""
     samples = np.where(stack == 0, np.nan, stack.astype(np.float64))
-    median = get_reducer("band-median").reduce(stack, (0.0,), 0.0)["composite"]
+    median = get_reducer("band-median").reduce(Stack(stack, (0.0,), 0.0))["composite"]
     yield row("band-median", "np.nanmedian, rounded", median, np.rint(np.nanmedian(samples, axis=0)))
     wanted = [10, 50, 90]
-    percentiles = get_reducer("percentiles", {"percentiles": wanted}).reduce(stack, (0.0,), 0.0)["composite"]
+    percentiles = get_reducer("percentiles", {"percentiles": wanted}).reduce(Stack(stack, (0.0,), 0.0))["composite"]
     theirs = np.rint(np.nanpercentile(samples, wanted, axis=0)).reshape(percentiles.shape)
     yield row("percentiles 10, 50, 90", "np.nanpercentile, rounded", percentiles, theirs)
 
@@ -57,9 +58,9 @@ def beside_geomad(stack: NDArray[Any]) -> Iterator[str]:
     """The median of the peer's own search; its deviations from our median."""
     scenes, bands, height, width = stack.shape
     reducer = Geomedian(EPS)
-    found = reducer.find(lay_out(stack, (0.0,)), str(stack.dtype), scenes, bands, height * width)[0]
+    found = reducer.find(lay_out(Stack(stack, (0.0,))), str(stack.dtype), scenes, bands, height * width)[0]
     median = found.reshape(bands, height, width)
-    layers = reducer.reduce(stack, (0.0,), 0.0)
+    layers = reducer.reduce(Stack(stack, (0.0,), 0.0))
     with tempfile.TemporaryDirectory() as scratch:
         given, result = Path(scratch) / "given.npz", Path(scratch) / "result.npz"
         np.savez(given, stack=stack, median=median)

@@ -78,7 +78,7 @@ LAYERS = [
     {"publish", "past", "estimate", "payload", "backfill"},
     {"zonal"},
     {"lights"},
-    {"console", "source_options", "options", "cli", "cli_convert", "cli_results", "verbs"},
+    {"console", "source_options", "options", "cli", "cli_results", "verbs"},
 ]
 
 

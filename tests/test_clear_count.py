@@ -5,6 +5,7 @@ import pytest
 
 from clearyear.errors import InputError
 from clearyear.reducers import get_reducer
+from clearyear.reducers.base import Stack
 
 RNG = np.random.default_rng(5)
 
@@ -17,7 +18,7 @@ def test_three_counts(dtype: str, n_mask_bands: int) -> None:
         stack[2, 1, 3] = np.nan
     raw = RNG.random((9, n_mask_bands, 5, 7)) < 0.7
     valid = raw & (RNG.random(raw.shape) < 0.8)
-    layers = get_reducer("clear-count").reduce(stack, (0.0, -9999.0), None, valid=valid, raw=raw)
+    layers = get_reducer("clear-count").reduce(Stack(stack, (0.0, -9999.0), None, valid=valid, raw=raw))
     seen = ((stack != 0) & ~np.isnan(stack.astype(float))).all(axis=1)
     expected = [seen, seen & raw.all(axis=1), seen & valid.all(axis=1)]
     assert layers["composite"].dtype == layers["count"].dtype == np.uint16
@@ -27,11 +28,11 @@ def test_three_counts(dtype: str, n_mask_bands: int) -> None:
 
 def test_without_a_mask_every_observation_is_clear() -> None:
     stack = RNG.integers(0, 3, (6, 2, 4, 4)).astype("uint16")
-    counts = get_reducer("clear-count").reduce(stack, (0.0,), None)["composite"]
+    counts = get_reducer("clear-count").reduce(Stack(stack, (0.0,), None))["composite"]
     assert np.array_equal(counts[0], counts[1])
     assert np.array_equal(counts[0], counts[2])
     valid = np.zeros((6, 1, 4, 4), np.bool_)
-    counts = get_reducer("clear-count").reduce(stack, (0.0,), None, valid=valid)["composite"]
+    counts = get_reducer("clear-count").reduce(Stack(stack, (0.0,), None, valid=valid))["composite"]
     assert counts[0].any()
     assert not counts[1:].any()
 

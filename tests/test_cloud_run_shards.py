@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,31 @@ def test_a_job_lost_for_good_fails_the_run_by_name_and_repair_completes_it(
     after = run.written()
     assert {name: after[name] for name in before} == before
     assert_same(cloud.pixels(run.folder), local)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["pool", "deployment"])
+def test_no_more_jobs_run_at_once_than_are_allowed(cloud: Cloud, local: dict[str, bytes], of: str) -> None:
+    """The pool's limit holds the composite too, so that two leave one place for shards; the deployment's has one."""
+    set_limit(cloud, of, True)
+    try:
+        out = f"by-{of}"
+        run = Run(cloud, out, cloud.ask({**JOB, **SHARDS, "windows_per_shard": 4, "out": f"gs://{BUCKET}/{out}"}), 0)
+        state = cloud.prefect.wait_for(run.id)
+    finally:
+        set_limit(cloud, of, False)
+    assert state["name"] == "Completed", state["message"] + cloud.told()
+    times = sorted((shard["start_time"], shard["end_time"]) for shard in run.shards())
+    assert len(times) == 4
+    assert [(one, other) for one, other in pairwise(times) if other[0] < one[1]] == []
+
+
+def set_limit(cloud: Cloud, of: str, limited: bool) -> None:
+    if of == "pool":
+        words = ("set-concurrency-limit", POOL, "2") if limited else ("clear-concurrency-limit", POOL)
+        done = cloud.prefect.command("prefect", "work-pool", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
+    found = cloud.prefect.deployment("window-batch/cloud-run")["id"]
+    body = {"concurrency_limit": 1 if limited else None}
+    assert cloud.prefect.api.patch(f"deployments/{found}", json=body).is_success

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clearyear.errors import InputError
+from clearyear.reducers.base import Stack
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
 
@@ -19,7 +20,7 @@ DTYPES = ["uint8", "uint16", "int16", "float32"]
 def find(stack: NDArray[Any], invalid: tuple[float, ...] = (), *, eps: float | None = None) -> NDArray[np.float32]:
     """The unrounded median (B, P)."""
     n_scenes, n_bands, height, width = stack.shape
-    laid = lay_out(stack, invalid)
+    laid = lay_out(Stack(stack, invalid))
     return Geomedian(eps).find(laid, str(stack.dtype), n_scenes, n_bands, height * width)[0]
 
 
@@ -87,7 +88,7 @@ def test_ties_lines_and_corners(n_scenes: int, n_bands: int, most: int, width: i
 @pytest.mark.parametrize("n_scenes", [1, 2, 7, 100])
 def test_all_equal(n_scenes: int, value: int) -> None:
     for dtype in DTYPES:
-        layers = Geomedian().reduce(np.full((n_scenes, 3, 2, 2), value, dtype), (), 0.0)
+        layers = Geomedian().reduce(Stack(np.full((n_scenes, 3, 2, 2), value, dtype), (), 0.0))
         assert (layers["composite"] == value).all()
         assert (layers["count"] == n_scenes).all()
         assert all(float(layers[name].max()) < 1e-6 for name in ("smad", "emad", "bcmad"))
@@ -125,7 +126,7 @@ def test_a_start_on_a_sample_that_is_not_the_median() -> None:
 
 def test_one_sample_and_none() -> None:
     stack = reflectance(1, 3)
-    layers = Geomedian().reduce(stack, (0.0,), 9.0)
+    layers = Geomedian().reduce(Stack(stack, (0.0,), 9.0))
     seen = (stack[0] != 0).all(axis=0)
     assert np.array_equal(layers["composite"], np.where(seen, stack[0], 9))
     assert np.array_equal(layers["count"][0], seen)
@@ -139,7 +140,7 @@ def test_layers(dtype: str) -> None:
     """Rounded, not truncated; deviations from the unrounded median; a median of distances for each pixel."""
     stack = reflectance(13, 4, 3).astype(np.float64)
     stack = (stack / 64).astype(dtype) if dtype in ("uint8", "float32") else stack.astype(dtype)
-    layers = Geomedian().reduce(stack, (0.0,), 0.0)
+    layers = Geomedian().reduce(Stack(stack, (0.0,), 0.0))
     median = find(stack, (0.0,)).reshape(4, 3, 3).astype(np.float64)
     expected = median if dtype == "float32" else np.rint(median)
     assert np.array_equal(layers["composite"], expected.astype(dtype))
@@ -160,16 +161,16 @@ def test_layers(dtype: str) -> None:
 def test_a_pixel_does_not_depend_on_its_neighbours() -> None:
     """Not on its place in a block, nor on what else is in it: bit for bit."""
     stack = reflectance(30, 3, 24)
-    whole = Geomedian().reduce(stack, (0.0,), 0.0)
+    whole = Geomedian().reduce(Stack(stack, (0.0,), 0.0))
     for top, left, height, width in ((0, 0, 24, 7), (3, 5, 1, 1), (10, 1, 14, 23), (23, 23, 1, 1)):
-        part = Geomedian().reduce(stack[:, :, top : top + height, left : left + width], (0.0,), 0.0)
+        part = Geomedian().reduce(Stack(stack[:, :, top : top + height, left : left + width], (0.0,), 0.0))
         for name, array in part.items():
             assert array.tobytes() == whole[name][:, top : top + height, left : left + width].tobytes()
 
 
 def test_infinite_samples_are_none() -> None:
     stack = of((1, 2), (3, 4), (np.inf, 1), (5, -np.inf))
-    layers = Geomedian().reduce(stack, (), 0.0)
+    layers = Geomedian().reduce(Stack(stack, (), 0.0))
     assert layers["count"].item() == 2
     assert layers["composite"].ravel().tolist() == [2, 3]
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clearyear.masks import invalid_values_of
 from clearyear.reducers import get_reducer
+from clearyear.reducers.base import Stack
 from clearyear.reducers.geomedian import Geomedian
 
 WHOLE = [get_reducer("luminance-median"), Geomedian()]
@@ -21,14 +22,14 @@ def column(*values: Any, dtype: str = "uint8") -> NDArray[Any]:
 
 def usable(stack: NDArray[Any], values: tuple[float, ...], valid: NDArray[np.bool_] | None = None) -> list[Any]:
     """Of a stack of one scene and one row: the bands' own validity."""
-    counts: NDArray[Any] = get_reducer("band-median").reduce(stack, values, 7.0, valid=valid)["count"][:, 0] == 1
+    counts: NDArray[Any] = get_reducer("band-median").reduce(Stack(stack, values, 7.0, valid=valid))["count"][:, 0] == 1
     return list(counts.tolist())
 
 
 @pytest.mark.parametrize("reducer", WHOLE, ids=lambda r: r.name)
 def test_one_bad_band_spoils_a_whole_sample(reducer: Any) -> None:
     stack = column((1, 2, 3), (0, 2, 3), (1, 0, 3), (1, 2, 0), (255, 2, 3), (1, 2, 255), (254, 1, 254), (0, 0, 0))
-    count = reducer.reduce(stack, (0.0, 255.0), 0.0)["count"]
+    count = reducer.reduce(Stack(stack, (0.0, 255.0), 0.0))["count"]
     assert count.shape == (1, 1, 8)
     assert count.ravel().tolist() == [1, 0, 0, 0, 0, 0, 1, 0]
 
@@ -40,7 +41,7 @@ def test_each_band_stands_alone() -> None:
 
 @pytest.mark.parametrize("reducer", [*WHOLE, get_reducer("band-median")], ids=lambda r: r.name)
 def test_nothing_is_invalid_when_nothing_is_said(reducer: Any) -> None:
-    assert (reducer.reduce(column((0, 255, 9), (7, 0, 0)), (), 0.0)["count"] == 1).all()
+    assert (reducer.reduce(Stack(column((0, 255, 9), (7, 0, 0)), (), 0.0))["count"] == 1).all()
 
 
 @pytest.mark.parametrize("values", [(), (5.0,), (5.0, 6.0), (5.0, 6.0, 0.0), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)])
@@ -71,7 +72,7 @@ def test_values_an_integer_cannot_hold(dtype: str, values: tuple[float, ...], ba
 def test_nan_is_always_invalid_in_floats() -> None:
     stack = column((1.0, np.nan), (-np.nan, 2.0), (np.inf, -9999.0), dtype="float32")
     assert usable(stack, ()) == [[True, False, True], [False, True, True]]
-    assert Geomedian().reduce(stack, (float("nan"), -9999.0), 0.0)["count"].ravel().tolist() == [0, 0, 0]
+    assert Geomedian().reduce(Stack(stack, (float("nan"), -9999.0), 0.0))["count"].ravel().tolist() == [0, 0, 0]
 
 
 def test_float_nodata_is_compared_in_the_pixels_own_precision() -> None:
@@ -94,15 +95,15 @@ def test_agrees_with_python_on_random_stacks(dtype: str) -> None:
         stack[rng.random(stack.shape) < 0.1] = np.nan
     for mask in (None, rng.random((4, 1, 5, 6)) < 0.6, rng.random((4, 3, 5, 6)) < 0.6):
         each = oracle.valid_samples(stack, (0.0, 3.0)) & (True if mask is None else mask)
-        count = get_reducer("band-median").reduce(stack, (0.0, 3.0), 0.0, valid=mask)["count"]
+        count = get_reducer("band-median").reduce(Stack(stack, (0.0, 3.0), 0.0, valid=mask))["count"]
         assert np.array_equal(count, each.sum(axis=0))
         for reducer in WHOLE if dtype == "uint8" else WHOLE[1:]:
-            whole = reducer.reduce(stack, (0.0, 3.0), 0.0, valid=mask)["count"]
+            whole = reducer.reduce(Stack(stack, (0.0, 3.0), 0.0, valid=mask))["count"]
             assert np.array_equal(whole[0], each.all(axis=1).sum(axis=0))
 
 
 @pytest.mark.parametrize("reducer", [*WHOLE, get_reducer("band-median")], ids=lambda r: r.name)
 def test_no_scenes(reducer: Any) -> None:
-    layers = reducer.reduce(np.empty((0, 3, 2, 2), np.uint8), (0.0,), 0.0)
+    layers = reducer.reduce(Stack(np.empty((0, 3, 2, 2), np.uint8), (0.0,), 0.0))
     assert (layers["count"] == 0).all()
     assert (layers["composite"] == 0).all()

@@ -12,13 +12,14 @@ from test_reducers import DEPTHS, DTYPES, stack_of
 
 from clearyear.errors import InputError
 from clearyear.reducers import get_reducer
+from clearyear.reducers.base import Stack
 from clearyear.reducers.ranks import BandPercentiles
 
 WANTED = (0.0, 2.0, 10.0, 25.0, 33.3, 50.0, 66.7, 90.0, 98.0, 100.0)
 
 
 def assert_percentiles(stack: NDArray[Any], valid: NDArray[np.bool_], wanted: tuple[float, ...] = WANTED) -> None:
-    layers = BandPercentiles(wanted).reduce(stack, (), 9.0, valid=valid)
+    layers = BandPercentiles(wanted).reduce(Stack(stack, (), 9.0, valid=valid))
     expected = oracle.percentiles(stack, valid, wanted, 9.0)
     assert (str(layers["composite"].dtype), str(layers["count"].dtype)) == (str(stack.dtype), "uint16")
     assert np.array_equal(layers["composite"], expected.reshape(-1, *stack.shape[2:]))
@@ -53,8 +54,8 @@ def test_the_fiftieth_is_the_median(dtype: str, n_scenes: int) -> None:
     stack = stack_of(dtype, (n_scenes, 2, 3, 11), seed=1)
     stack[0, 0, 0] = np.inf if dtype == "float32" else np.iinfo(dtype).max
     valid = np.random.default_rng(n_scenes).random(stack.shape) < 0.7
-    fiftieth = BandPercentiles((50.0,)).reduce(stack, (3.0,), 9.0, valid=valid)
-    median = get_reducer("band-median").reduce(stack, (3.0,), 9.0, valid=valid)
+    fiftieth = BandPercentiles((50.0,)).reduce(Stack(stack, (3.0,), 9.0, valid=valid))
+    median = get_reducer("band-median").reduce(Stack(stack, (3.0,), 9.0, valid=valid))
     assert all(fiftieth[name].tobytes() == median[name].tobytes() for name in ("composite", "count"))
 
 
@@ -75,19 +76,26 @@ def test_the_fiftieth_is_the_median(dtype: str, n_scenes: int) -> None:
 )
 def test_integers_round_half_to_even(samples: tuple[int, ...], percentile: float, value: int) -> None:
     stack = np.array(samples, np.int16).reshape(-1, 1, 1, 1)
-    assert BandPercentiles((percentile,)).reduce(stack, (), None)["composite"].item() == value
+    assert BandPercentiles((percentile,)).reduce(Stack(stack, (), None))["composite"].item() == value
 
 
 def test_infinite_samples_have_a_place() -> None:
     """Between two equal infinities np.nanpercentile finds NaN; here a value on a sample is that sample."""
     stack = np.array([1, np.inf, np.inf, -np.inf], np.float32).reshape(4, 1, 1, 1)
-    found = BandPercentiles((0, 100 / 3, 75, 100)).reduce(stack, (), None)["composite"]
+    found = BandPercentiles((0, 100 / 3, 75, 100)).reduce(Stack(stack, (), None))["composite"]
     assert found.ravel().tolist() == [-np.inf, 1, np.inf, np.inf]
 
 
 def test_bands_of_one_percentile_stand_together() -> None:
     stack = np.arange(5 * 2, dtype=np.uint8).reshape(5, 2, 1, 1)
-    assert BandPercentiles((0, 50, 100)).reduce(stack, (), None)["composite"].ravel().tolist() == [0, 1, 4, 5, 8, 9]
+    assert BandPercentiles((0, 50, 100)).reduce(Stack(stack, (), None))["composite"].ravel().tolist() == [
+        0,
+        1,
+        4,
+        5,
+        8,
+        9,
+    ]
 
 
 @pytest.mark.parametrize("percentiles", [(), (-1.0,), (50.0, 100.1), (float("nan"),), (50, 50.0)])

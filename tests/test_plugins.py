@@ -21,6 +21,7 @@ from clearyear.errors import ClearyearError, InputError
 from clearyear.job import Job, make_job
 from clearyear.prepare import find_plan, make_plan
 from clearyear.reducers import Inputs, LayerKind, Reducer, get_reducer, usual_kind
+from clearyear.reducers.base import Stack
 from clearyear.stores import open_store
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "write-a-reducer.md"
@@ -33,9 +34,10 @@ class Least(Reducer):
     version = 1
     layers = ("composite", "count")
 
-    def reduce(self, stack: Any, invalid_values: Any, nodata: Any, **_: Any) -> Any:
-        del invalid_values, nodata
-        return {"composite": stack.min(axis=0), "count": np.full(stack.shape[1:], len(stack), np.uint16)}
+    def reduce(self, stack: Stack, *, wanted: Any = None) -> Any:
+        del wanted
+        samples = stack.samples
+        return {"composite": samples.min(axis=0), "count": np.full(samples.shape[1:], len(samples), np.uint16)}
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 def reduce(name: str, **options: Any) -> Any:
     reducer = get_reducer(name, options)
-    return reducer.reduce(np.ones((3, 2, 4, 5), np.uint8), (0.0,), 0.0, wanted=reducer.layers)
+    return reducer.reduce(Stack(np.ones((3, 2, 4, 5), np.uint8), (0.0,), 0.0), wanted=reducer.layers)
 
 
 # -- the guide -----------------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def test_a_kind_that_is_none(plugged: Callable[..., str], kind: Any) -> None:
 
 def test_an_exception_is_the_plug_ins(plugged: Callable[..., str]) -> None:
     def fails(self: Any, stack: Any, *_: Any, **__: Any) -> Any:
-        return stack[0] / self.nothing
+        return stack.samples[0] / self.nothing
 
     with pytest.raises(ClearyearError, match=r"plugged:Mine failed in reduce \(AttributeError: .*nothing"):
         reduce(plugged(reduce=fails))
@@ -239,7 +241,7 @@ def test_an_exception_is_the_plug_ins(plugged: Callable[..., str]) -> None:
 def test_the_stack_is_not_its_to_change(plugged: Callable[..., str]) -> None:
     def spoils(self: Any, stack: Any, *_: Any, **__: Any) -> Any:
         del self
-        stack[:] = 0
+        stack.samples[:] = 0
 
     with pytest.raises(ClearyearError, match=r"failed in reduce .*read-only"):
         reduce(plugged(reduce=spoils))

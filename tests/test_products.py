@@ -20,6 +20,7 @@ from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, put_down
 from clearyear.publish import join_windows, validate
+from clearyear.reducers.base import Stack
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.layout import lay_out
 from clearyear.stores import open_store
@@ -69,7 +70,7 @@ def test_geomedian_of_real_reflectance(refl: Path, samples: NDArray[np.float64],
     composite, flat = read(plan).reshape(4, -1), samples.reshape(len(samples), 4, -1)
     assert np.array_equal(read(plan, "count")[0], whole.sum(axis=0))
     stack = oracle.read_all(sorted(refl.glob("*.tif")))
-    unrounded = Geomedian().find(lay_out(stack, (0.0,)), "uint16", len(stack), 4, 128 * 128)[0]
+    unrounded = Geomedian().find(lay_out(Stack(stack, (0.0,))), "uint16", len(stack), 4, 128 * 128)[0]
     assert np.array_equal(composite, np.rint(unrounded))
     found = np.concatenate([read(plan, name) for name in DEVIATIONS]).reshape(3, -1)
     for p in PICKED:
@@ -222,11 +223,11 @@ def test_nothing_is_made_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError("deviations were made")
 
     stack = np.ones((3, 2, 4, 4), np.uint16)
-    whole = Geomedian().reduce(stack, (), 0.0)
+    whole = Geomedian().reduce(Stack(stack, (), 0.0))
     monkeypatch.setattr("clearyear.reducers.geomedian._deviations", refuse)
-    assert list(Geomedian().reduce(stack, (), 0.0, wanted=("composite", "count"))) == ["composite", "count"]
+    assert list(Geomedian().reduce(Stack(stack, (), 0.0), wanted=("composite", "count"))) == ["composite", "count"]
     monkeypatch.undo()
-    part = Geomedian().reduce(stack, (), 0.0, wanted=("composite", "smad"))
+    part = Geomedian().reduce(Stack(stack, (), 0.0), wanted=("composite", "smad"))
     assert all(part[name].tobytes() == array.tobytes() for name, array in whole.items())
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clearyear.errors import InputError
 from clearyear.reducers import REDUCERS, get_reducer
+from clearyear.reducers.base import Stack
 
 DTYPES = ["uint8", "uint16", "int16", "float32"]
 DEPTHS = [1, 2, 3, 30, 255, 256, 300, 2000]
@@ -32,7 +33,7 @@ def stack_of(dtype: str, shape: tuple[int, ...], *, seed: int = 0) -> NDArray[An
 
 
 def assert_luminance(stack: NDArray[np.uint8]) -> None:
-    layers = get_reducer("luminance-median").reduce(stack, (0.0, 255.0), 0.0)
+    layers = get_reducer("luminance-median").reduce(Stack(stack, (0.0, 255.0), 0.0))
     composite, count, source = oracle.luminance_median(stack)
     assert {k: (str(v.dtype), v.shape[0]) for k, v in layers.items()} == {
         "composite": ("uint8", 3),
@@ -45,7 +46,7 @@ def assert_luminance(stack: NDArray[np.uint8]) -> None:
 
 
 def assert_bands(stack: NDArray[Any], valid: NDArray[np.bool_], nodata: float) -> NDArray[Any]:
-    layers = get_reducer("band-median").reduce(stack, (), nodata, valid=valid)
+    layers = get_reducer("band-median").reduce(Stack(stack, (), nodata, valid=valid))
     assert (str(layers["composite"].dtype), str(layers["count"].dtype)) == (str(stack.dtype), "uint16")
     assert np.array_equal(layers["count"], valid.sum(axis=0))
     expected = oracle.band_median(stack, valid, nodata)
@@ -102,7 +103,7 @@ def rgb(*samples: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def reduce_rgb(stack: NDArray[np.uint8]) -> tuple[tuple[int, ...], int, int]:
-    layers = get_reducer("luminance-median").reduce(stack, (0.0, 255.0), 0.0)
+    layers = get_reducer("luminance-median").reduce(Stack(stack, (0.0, 255.0), 0.0))
     return tuple(layers["composite"].ravel().tolist()), int(layers["count"].item()), int(layers["source"].item())
 
 
@@ -147,13 +148,13 @@ def test_bands_extremes_of_the_type(dtype: str) -> None:
 )
 def test_bands_halves_go_to_the_even(samples: tuple[int, int], median: int) -> None:
     stack = np.array(samples, np.int16).reshape(2, 1, 1, 1)
-    layers = get_reducer("band-median").reduce(stack, (), None)
+    layers = get_reducer("band-median").reduce(Stack(stack, (), None))
     assert layers["composite"].item() == median
 
 
 def test_bands_floats_are_averaged_not_rounded() -> None:
     stack = np.array([1.5, -3.25, 2.0, 1.0], np.float32).reshape(4, 1, 1, 1)
-    layers = get_reducer("band-median").reduce(stack, (), None)
+    layers = get_reducer("band-median").reduce(Stack(stack, (), None))
     assert layers["composite"].item() == 1.25
 
 
@@ -169,7 +170,7 @@ def test_bands_nan_is_no_sample(n_scenes: int) -> None:
 def test_bands_one_mask_for_all_bands() -> None:
     stack = stack_of("uint16", (5, 3, 4, 4))
     valid = np.random.default_rng(5).random((5, 1, 4, 4)) < 0.6
-    layers = get_reducer("band-median").reduce(stack, (), 0.0, valid=valid)
+    layers = get_reducer("band-median").reduce(Stack(stack, (), 0.0, valid=valid))
     whole = np.broadcast_to(valid, stack.shape)
     assert np.array_equal(layers["composite"], oracle.band_median(stack, whole, 0.0))
 
@@ -212,7 +213,7 @@ def test_inputs_are_left_as_they_were(name: str) -> None:
     kept = stack.copy(), valid.copy()
     for array in (stack, valid):
         array.flags.writeable = False
-    get_reducer(name).reduce(stack, (0.0, 255.0), 0.0, valid=valid)
+    get_reducer(name).reduce(Stack(stack, (0.0, 255.0), 0.0, valid=valid))
     assert np.array_equal(stack, kept[0])
     assert np.array_equal(valid, kept[1])
 

@@ -17,6 +17,7 @@ from clearyear.job import Job
 from clearyear.masks import Mask
 from clearyear.prepare import make_plan
 from clearyear.reducers import REDUCERS
+from clearyear.reducers.base import Stack
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.ranks import BandPercentiles
 from clearyear.warm import warm
@@ -45,8 +46,8 @@ def test_reducers_compile_nothing_more(reducer: Any, dtype: str) -> None:
     frozen.flags.writeable = False
     with event.install_recorder("numba:compile") as compiled:
         for part in (stack, stack[:2, :, 1:3], stack[:, :, :, ::2], frozen):
-            reducer.reduce(part, (0.0,), 0.0)
-            reducer.reduce(part, (0.0,), 0.0, valid=part[:, :1] > 0)
+            reducer.reduce(Stack(part, (0.0,), 0.0))
+            reducer.reduce(Stack(part, (0.0,), 0.0, valid=part[:, :1] > 0))
     assert compiled.buffer == []
 
 

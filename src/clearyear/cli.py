@@ -8,9 +8,7 @@ from typing import Any
 
 import click
 
-from clearyear import __version__, console, verbs
-from clearyear.cli_convert import convert
-from clearyear.cli_results import VERBS
+from clearyear import __version__, cli_results, console, verbs
 from clearyear.errors import ClearyearError, IncompleteError, InputError
 from clearyear.options import job_options, read_job, verb
 
@@ -18,16 +16,13 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(
-    commands=[*VERBS, convert],
+    commands=[*cli_results.VERBS, *verbs.VERBS],
     context_settings=CONTEXT,
     epilog="Exit codes: 0 complete; 3 incomplete (unless --allow-missing); 2 the input is wrong; 1 anything else.",
 )
 @click.version_option(__version__, prog_name="clearyear")
 def main() -> None:
     """A year of cloudy satellite scenes in, one clear picture out, proven complete."""
-
-
-verbs.add_to(main)
 
 
 @main.command()

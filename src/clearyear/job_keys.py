@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear.job_types import Compression, LayerName, ReducerName, Text
-from clearyear.plan import NAME
+from clearyear.naming import NAME
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]

@@ -7,6 +7,8 @@ from clearyear.periods import Period
 
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """One file name's worth of plain characters."""
+NAME = f"^{PLAIN}$"
+"""The same as a pydantic pattern: what products, tiles and tables may be called."""
 
 _FIELD = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _FORMS = "text with {product}, {period}, {start:%Y-%m} or {end:%Y-%m-%d} in it, such as monthly-mosaic-{start:%Y-%m}"

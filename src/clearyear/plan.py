@@ -15,7 +15,6 @@ from clearyear.grid import Grid, Window
 from clearyear.naming import PLAIN
 from clearyear.periods import Period
 from clearyear.product import FILES_ONLY, files_of
-from clearyear.product import NAME as NAME
 from clearyear.product import Product as Product
 from clearyear.reducers import Inputs, LayerKind, Reducer, get_reducer
 from clearyear.scenes.names import granule_of

@@ -8,10 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear.display import VISUAL, Display
 from clearyear.masks import Mask
+from clearyear.naming import NAME
 from clearyear.reducers import LayerKind
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""What a product may be called: one file name's worth of plain characters."""
 
 Compression = Annotated[str, Field(pattern=r"^(deflate(:[1-9])?|zstd(:[1-9][0-9]?)?|lzw|jpeg)$")]
 

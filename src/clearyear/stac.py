@@ -14,9 +14,12 @@ from rasterio.warp import transform_geom
 from clearyear import __version__
 from clearyear.cog.layers import layer_of
 from clearyear.display import VISUAL
+from clearyear.grid import Grid
 from clearyear.mosaic import Mosaic
+from clearyear.periods import Period
 from clearyear.plan import Plan
 from clearyear.redact import redact
+from clearyear.window import LayerFile
 
 CATALOG, COLLECTION = "catalog.json", "collection.json"
 """``<out>/catalog.json`` and ``<out>/<product>/collection.json``: what leads to the items; see clearyear.catalog."""
@@ -41,17 +44,12 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     Returns:
         STAC 1.1 JSON with projection, file and processing extensions; hrefs relative to the item.
     """
-    start, end = plan.period.start, plan.period.end - timedelta(seconds=1)  # STAC's spans include their end
+    place = place_of(plan.grid, plan.period)
     if plan.period.label == "all":
-        start, end = plan.scenes[0].datetime, plan.scenes[-1].datetime
-    geometry = wgs84_geometry(plan.grid.crs, plan.grid.corners())
+        place |= {"start_datetime": plan.scenes[0].datetime, "end_datetime": plan.scenes[-1].datetime}
     item = pystac.Item(
         id=plan.stem,
-        geometry=geometry,
-        bbox=bbox_of(geometry) if geometry else None,
-        datetime=None,
-        start_datetime=start,
-        end_datetime=end,
+        **place,
         properties=_properties(plan, facts),
         stac_extensions=[*EXTENSIONS, *([_RASTER] if _is_scaled(plan) else [])],
     )
@@ -59,7 +57,7 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     for relation, href in {"root": CATALOG, "parent": COLLECTION, "collection": COLLECTION}.items():
         item.add_link(pystac.Link(relation, f"../{'../' if href == CATALOG else ''}{href}", pystac.MediaType.JSON))
     for layer, file in mosaic.layers.items():
-        item.add_asset(layer, _layer_asset(plan, layer, file.name, file.sha256, file.size))
+        item.add_asset(layer, _layer_asset(plan, layer, file))
     for key, name in extras.items():
         item.add_asset(key, _extra_asset(key, name))
     first = plan.product.assets[0]  # of several files one stands for the scene
@@ -99,22 +97,52 @@ def _ring(points: Sequence[tuple[float, float]]) -> list[list[float]]:
     return ring if twice_area > 0 else ring[::-1]
 
 
-def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
-    crs = CRS.from_string(plan.grid.crs) if plan.grid.crs else None
+def place_of(grid: Grid, period: Period) -> dict[str, Any]:
+    """Where an item lies, and when: arguments of ``pystac.Item``. STAC's spans include their end."""
+    geometry = wgs84_geometry(grid.crs, grid.corners())
+    return {
+        "geometry": geometry,
+        "bbox": bbox_of(geometry) if geometry else None,
+        "datetime": None,
+        "start_datetime": period.start,
+        "end_datetime": period.end - timedelta(seconds=1),
+    }
+
+
+def common_properties(grid: Grid) -> dict[str, Any]:
+    """What every item of ours says: its grid, by whom it was made, and when."""
+    crs = CRS.from_string(grid.crs) if grid.crs else None
     authority = crs.to_authority() if crs else None
-    projection: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
-    if crs and not authority:
-        projection["proj:wkt2"] = crs.to_wkt(version="WKT2_2019")
+    return {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "proj:code": ":".join(authority) if authority else None,
+        **({"proj:wkt2": crs.to_wkt(version="WKT2_2019")} if crs and not authority else {}),
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(grid.transform),
+        "processing:software": {"clearyear": __version__},
+    }
+
+
+def raster_fields(names: Sequence[str], dtype: str, nodata: float | None, *, size: int, sha256: str) -> dict[str, Any]:
+    """What an asset says of its raster: bands (``band-1`` for one without a name), type, nodata, size and checksum."""
+    fields: dict[str, Any] = {
+        "bands": [{"name": name or f"band-{number}"} for number, name in enumerate(names, start=1)],
+        "data_type": dtype,
+        "file:size": size,
+        "file:checksum": f"1220{sha256}",  # multihash: 0x12 = sha2-256, 0x20 = 32 bytes
+    }
+    if nodata is not None:
+        fields["nodata"] = "nan" if nodata != nodata else nodata
+    return fields
+
+
+def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": f"{plan.product.name}, {plan.period.label}",
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **projection,
-        "proj:shape": [plan.grid.height, plan.grid.width],
-        "proj:transform": list(plan.grid.transform),
+        **common_properties(plan.grid),
         "processing:level": "L3",
         "processing:lineage": f"{plan.product.reducer} of {len(plan.scenes)} scenes, "
         f"{plan.scenes[0].datetime:%Y-%m-%d} to {plan.scenes[-1].datetime:%Y-%m-%d}",
-        "processing:software": {"clearyear": __version__},
         "clearyear:plan": plan.id,
         "clearyear:reducer": plan.product.reducer,
         "clearyear:invalid_values": list(plan.product.invalid_values),
@@ -126,24 +154,17 @@ def _is_scaled(plan: Plan) -> bool:
     return plan.product.scale is not None or plan.product.offset is not None
 
 
-def _layer_asset(plan: Plan, layer: str, name: str, sha256: str, size: int) -> pystac.Asset:
+def _layer_asset(plan: Plan, layer: str, file: LayerFile) -> pystac.Asset:
     kind = plan.kind(layer)
-    names = kind.band_names or ((layer,) if kind.n_bands == 1 and layer != "composite" else ())
-    fields: dict[str, Any] = {
-        "bands": [{"name": names[i] if i < len(names) and names[i] else f"band-{i + 1}"} for i in range(kind.n_bands)],
-        "data_type": kind.dtype,
-        "file:size": size,
-        "file:checksum": f"1220{sha256}",  # multihash: 0x12 = sha2-256, 0x20 = 32 bytes
-    }
-    if kind.nodata is not None:
-        fields["nodata"] = "nan" if kind.nodata != kind.nodata else kind.nodata
+    names = kind.band_names or ((layer,) if kind.n_bands == 1 and layer != "composite" else ("",) * kind.n_bands)
+    fields = raster_fields(names, kind.dtype, kind.nodata, size=file.size, sha256=file.sha256)
     about = layer_of(plan, layer)
     if about.scale is not None or about.offset is not None:
         fields |= {"raster:scale": 1.0 if about.scale is None else about.scale, "raster:offset": about.offset or 0.0}
     picture = layer == VISUAL and plan.product.display is not None
     colours = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
     return pystac.Asset(
-        href=f"./{name}",
+        href=f"./{file.name}",
         title=kind.title,
         media_type=pystac.MediaType.COG,
         roles=["visual"] if picture else ["data", "visual"] if colours else ["data"],

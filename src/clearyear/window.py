@@ -21,7 +21,7 @@ from clearyear.memory import pieces, strip_rows
 from clearyear.plan import Plan
 from clearyear.reading.observe import Observed, observe
 from clearyear.reading.stack import FailedRead
-from clearyear.reducers.base import Layers
+from clearyear.reducers.base import Layers, Stack
 from clearyear.scenes.scene import Scene
 from clearyear.stores import Store
 
@@ -171,10 +171,9 @@ def _reduce_piece(
     rows = strip_rows(plan, width, height)
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
-        strip, valid, raw = seen.strip(slice(top, top + rows))
-        product = plan.product
-        values = (product.invalid_values, product.nodata)
-        return top, reducer.reduce(strip, *values, valid=valid, raw=raw, wanted=product.layers)
+        samples, valid, raw = seen.strip(slice(top, top + rows))
+        strip = Stack(samples, plan.product.invalid_values, plan.product.nodata, valid=valid, raw=raw)
+        return top, reducer.reduce(strip, wanted=plan.product.layers)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):
         for name, array in found.items():

@@ -1,17 +1,14 @@
 """The STAC item of a month: written last, it is the sign that the mosaic it speaks of is whole."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pystac
-from rasterio.crs import CRS
 
-from clearyear import __version__
 from clearyear.lights.layout import Layout
-from clearyear.lights.report import MonthReport, now
+from clearyear.lights.report import MonthReport
 from clearyear.periods import Period
-from clearyear.stac import EXTENSIONS, bbox_of, wgs84_geometry
+from clearyear.stac import EXTENSIONS, common_properties, place_of, raster_fields
 from clearyear.window import LayerFile
 
 
@@ -38,14 +35,9 @@ def make_month_item(
         nodata: the mosaic's nodata tag.
         preview: the picture's file name.
     """
-    geometry = wgs84_geometry(layout.grid.crs, layout.grid.corners())
     item = pystac.Item(
         id=stem,
-        geometry=geometry,
-        bbox=bbox_of(geometry) if geometry else None,
-        datetime=None,
-        start_datetime=period.start,
-        end_datetime=period.end - timedelta(seconds=1),  # STAC's spans include their end
+        **place_of(layout.grid, period),
         properties=_properties(layout, report, month_id),
         stac_extensions=list(EXTENSIONS),
     )
@@ -59,17 +51,10 @@ def make_month_item(
 
 
 def _properties(layout: Layout, report: MonthReport, month_id: str) -> dict[str, Any]:
-    crs = CRS.from_string(layout.grid.crs) if layout.grid.crs else None
-    authority = crs.to_authority() if crs else None
     return {
         "title": f"{report.product}, {report.month.partition('--')[0]}",
-        "created": now(),
-        "proj:code": ":".join(authority) if authority else None,
-        **({"proj:wkt2": crs.to_wkt(version="WKT2_2019")} if crs and not authority else {}),
-        "proj:shape": [layout.grid.height, layout.grid.width],
-        "proj:transform": list(layout.grid.transform),
+        **common_properties(layout.grid),
         "processing:lineage": f"{report.n_ok} of {len(report.expected)} tiles of one month side by side, not resampled",
-        "processing:software": {"clearyear": __version__},
         "clearyear:month": month_id,
         "clearyear:complete": report.status == "complete",
         "clearyear:missing_tiles": report.missing,
@@ -77,19 +62,11 @@ def _properties(layout: Layout, report: MonthReport, month_id: str) -> dict[str,
 
 
 def _asset(layout: Layout, mosaic: LayerFile, nodata: float | None) -> pystac.Asset:
-    names = layout.header.band_names
-    fields: dict[str, Any] = {
-        "bands": [{"name": name or f"band-{number}"} for number, name in enumerate(names, start=1)],
-        "data_type": layout.header.dtype,
-        "file:size": mosaic.size,
-        "file:checksum": f"1220{mosaic.sha256}",  # multihash: 0x12 = sha2-256, 0x20 = 32 bytes
-    }
-    if nodata is not None:
-        fields["nodata"] = "nan" if nodata != nodata else nodata
+    header = layout.header
     return pystac.Asset(
         href=f"./{mosaic.name}",
         title="The month's tiles in one",
         media_type=pystac.MediaType.COG,
         roles=["data"],
-        extra_fields=fields,
+        extra_fields=raster_fields(header.band_names, header.dtype, nodata, size=mosaic.size, sha256=mosaic.sha256),
     )

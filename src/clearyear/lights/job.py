@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clearyear.plan import NAME
+from clearyear.naming import NAME
 from clearyear.zonal.job import ZonalSettings
 
 Bounds = tuple[float, float, float, float]

@@ -16,8 +16,8 @@ from clearyear.checksums import digests
 from clearyear.errors import InputError, StoreError
 from clearyear.lights.job import VIIRS_TILES, Bounds, LightsJob
 from clearyear.lights.report import MonthReport
+from clearyear.naming import NAME
 from clearyear.periods import Period
-from clearyear.plan import NAME
 from clearyear.scenes.template import DateTemplate, FoundTile, months_of
 from clearyear.stores import Store, is_remote, open_store, shown, split_uri, without_query
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
+from clearyear.redact import redact
 from clearyear.settings import Settings
 
 # Set in the process environment because rasterio.Env does not reach the threads of a pool. setdefault: what the
@@ -52,7 +53,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
-from clearyear.stores import gdal_path, hush, is_remote, shown  # noqa: E402
+from clearyear.stores import gdal_path, is_remote, shown  # noqa: E402
 
 # Scenes without georeference are normal: a STAC item has it, or nobody needs it. Planning says where it is missed.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -62,7 +63,7 @@ class _Hush(logging.Filter):
     """What GDAL logs of a request has the whole address in it, signature included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = hush(record.getMessage()), ()
+        record.msg, record.args = redact(record.getMessage()), ()
         return True
 
 
@@ -226,7 +227,7 @@ def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (RasterioError, OSError) as error:
-        said = hush(words(error))
+        said = redact(words(error))
         raise ReadError(
             said,
             "a GeoTIFF that can be read",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clearyear.errors import ClearyearError, InputError
-from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, refuse, usual_kind
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, Stack, refuse, usual_kind
 from clearyear.reducers.clear_count import ClearCount
 from clearyear.reducers.geomedian import Geomedian
 from clearyear.reducers.luminance_median import LuminanceMedian
@@ -17,6 +17,7 @@ __all__ = [
     "LayerKind",
     "Layers",
     "Reducer",
+    "Stack",
     "get_reducer",
     "is_plugin",
     "refuse",

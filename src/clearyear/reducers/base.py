@@ -1,7 +1,7 @@
 """What a reducer is, and the checks several of them share."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +38,22 @@ class LayerKind:
     """Its numbers are indices of scenes in the stack, -1 for none: a mean of two means nothing."""
     scaled: bool = False
     """Its numbers are the scenes' own, with their scale and offset."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Scenes over one piece of a window, in acquisition order, and what of them is invalid."""
+
+    samples: NDArray[np.generic]
+    """(T, B, H, W); T may be 0. Not to be written to."""
+    invalid_values: tuple[float, ...] = ()
+    """Nodata and saturated values. A value the dtype cannot hold is none; NaN is always invalid in floats."""
+    nodata: float | None = None
+    """What a pixel without a valid sample becomes in ``composite``."""
+    valid: NDArray[np.bool_] | None = field(default=None, kw_only=True)
+    """(T, 1 or B, H, W), True = may be used: a mask from elsewhere, on top of the values."""
+    raw: NDArray[np.bool_] | None = field(default=None, kw_only=True)
+    """The same before the mask's opening and dilation; None where there are none, or ``wants_raw`` is False."""
 
 
 class Reducer(Protocol):
@@ -86,25 +102,11 @@ class Reducer(Protocol):
         del n_scenes, n_bands, n_pixels, wanted
         return 0.0
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """Reduce over time. A pixel must not depend on its neighbours: windows are cut into strips anywhere.
 
         Args:
-            stack: (T, B, H, W), T scenes in acquisition order; T may be 0. Not to be written to.
-            invalid_values: nodata and saturated values. A value the stack's dtype cannot hold is none; NaN is always
-                invalid in floats.
-            nodata: what a pixel without a valid sample becomes in ``composite``.
-            valid: (T, 1 or B, H, W), True = may be used: a mask from elsewhere, on top of the values.
-            raw: the same before the mask's opening and dilation; None where there are none, or ``wants_raw`` is False.
+            stack: samples and what is invalid.
             wanted: layers asked for; others but ``composite`` and ``count`` need not be made. None: all.
 
         Returns:

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clearyear.masks import invalid_values_of
-from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, refuse
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, Stack, refuse
 
 _BANDS = ("observations", "clear", "kept")
 
@@ -45,22 +44,14 @@ class ClearCount(Reducer):
         del n_scenes, dtype
         return (3 * n_bands + 4) * n_pixels
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer; without ``raw`` there was no opening and no dilation."""
-        del nodata, wanted
-        values = invalid_values_of(invalid_values, stack.dtype)
-        counts = np.zeros((len(_BANDS), *stack.shape[2:]), np.uint16)
-        before = valid if raw is None else raw
-        for t, scene in enumerate(stack):
+        del wanted
+        samples, valid = stack.samples, stack.valid
+        values = invalid_values_of(stack.invalid_values, samples.dtype)
+        counts = np.zeros((len(_BANDS), *samples.shape[2:]), np.uint16)
+        before = valid if stack.raw is None else stack.raw
+        for t, scene in enumerate(samples):
             seen = np.ones(scene.shape[1:], np.bool_)
             for band in scene:
                 seen &= band == band

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.errors import InputError
-from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, refuse
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, Stack, refuse
 from clearyear.reducers.layout import Laid, lay_out, quantile_tables
 from clearyear.reducers.ranks import DTYPES, band_quantiles
 
@@ -72,31 +72,22 @@ class Geomedian(Reducer):
         distances = n_scenes / 45e6 if _DEVIATIONS.keys() & set(wanted) else 0.0
         return n_pixels * (n_bands * (2e-7 + 2.5e-9 * n_scenes) + distances)
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer."""
-        del raw
-        n_scenes, n_bands, height, width = stack.shape
-        laid = lay_out(stack, invalid_values, valid)
-        median, count = self.find(laid, str(stack.dtype), n_scenes, n_bands, height * width)
-        composite = (median if stack.dtype.kind == "f" else np.rint(median)).reshape(n_bands, height, width)
+        dtype = stack.samples.dtype
+        n_scenes, n_bands, height, width = stack.samples.shape
+        laid = lay_out(stack)
+        median, count = self.find(laid, str(dtype), n_scenes, n_bands, height * width)
+        composite = (median if dtype.kind == "f" else np.rint(median)).reshape(n_bands, height, width)
         seen = (count > 0).reshape(1, height, width)
-        fill = 0.0 if nodata is None else nodata
+        fill = 0.0 if stack.nodata is None else stack.nodata
         layers: Layers = {
-            "composite": np.where(seen, composite, fill).astype(stack.dtype),
+            "composite": np.where(seen, composite, fill).astype(dtype),
             "count": count.reshape(1, height, width),
         }
         if wanted is not None and not _DEVIATIONS.keys() & set(wanted):
             return layers
-        deviations = _deviations(laid, str(stack.dtype), n_scenes, median)
+        deviations = _deviations(laid, str(dtype), n_scenes, median)
         layers.update((name, deviations[i].reshape(1, height, width)) for i, name in enumerate(_DEVIATIONS))
         return layers
 
@@ -140,6 +131,6 @@ def _deviations(laid: Laid, dtype: str, n_scenes: int, median: NDArray[np.float3
         stop = min(start + size, n_pixels)
         distances = np.empty((n_scenes, len(_DEVIATIONS), stop - start), np.float32)
         distance_kernel(dtype)(*laid, start, median, distances)
-        (middle,), _ = band_quantiles(distances[:, :, None], (0.5,), (), float("nan"))
+        (middle,), _ = band_quantiles(Stack(distances[:, :, None], nodata=float("nan")), (0.5,))
         found[:, start:stop] = middle[:, 0]
     return found

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.masks import invalid_values_of
+from clearyear.reducers.base import Stack
 
 _BITS = {"uint8": "uint8", "uint16": "uint16", "int16": "uint16", "float32": "uint32"}
 _NO_MASK = np.empty(0, np.bool_)
@@ -25,16 +26,15 @@ class Laid(NamedTuple):
     mask_steps: tuple[int, int]
 
 
-def lay_out(
-    stack: NDArray[np.generic], invalid_values: tuple[float, ...], valid: NDArray[np.bool_] | None = None
-) -> Laid:
-    """A stack (T, B, H, W) and a mask (T, 1 or B, H, W) without a copy where rows of pixels follow each other.
+def lay_out(stack: Stack) -> Laid:
+    """Samples and mask without a copy where rows of pixels follow each other.
 
     A strip of a stack is laid out so; anything else (columns left out, turned axes) is copied.
     """
-    bits = np.dtype(_BITS[str(stack.dtype)])
-    samples, steps = _flat(stack)
-    bad = _paired(invalid_values_of(invalid_values, stack.dtype))
+    dtype, valid = stack.samples.dtype, stack.valid
+    bits = np.dtype(_BITS[str(dtype)])
+    samples, steps = _flat(stack.samples)
+    bad = _paired(invalid_values_of(stack.invalid_values, dtype))
     mask, mask_steps = (_NO_MASK, (0, 0)) if valid is None else _flat(valid)
     if valid is not None and valid.shape[1] == 1:
         mask_steps = (mask_steps[0], 0)

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clearyear.reducers.base import Layers, Reducer, kernel_bytes, refuse
+from clearyear.reducers.base import Layers, Reducer, Stack, kernel_bytes, refuse
 from clearyear.reducers.layout import lay_out
 
 
@@ -37,25 +36,16 @@ class LuminanceMedian(Reducer):
         del n_bands, n_pixels
         return kernel_bytes(n_scenes=n_scenes, dtype=dtype)
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer; ``nodata`` is 0 by definition."""
-        del nodata, raw, wanted
+        del wanted
         from clearyear.reducers.luminance_kernel import luminance_kernel
 
-        n_scenes, n_bands, height, width = stack.shape
+        n_scenes, n_bands, height, width = stack.samples.shape
         composite = np.empty((n_bands, height * width), np.uint8)
         count = np.empty(height * width, np.uint16)
         source = np.empty(height * width, np.int16)
-        luminance_kernel()(*lay_out(stack, invalid_values, valid), n_scenes, composite, count, source)
+        luminance_kernel()(*lay_out(stack), n_scenes, composite, count, source)
         return {
             "composite": composite.reshape(n_bands, height, width),
             "count": count.reshape(1, height, width),

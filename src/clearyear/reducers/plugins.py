@@ -8,13 +8,13 @@ import importlib
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clearyear.errors import ClearyearError, InputError
-from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, Stack
 from clearyear.settings import current_settings
 
 NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
@@ -112,21 +112,12 @@ class Plugin(Reducer):
             sizes = {"n_scenes": n_scenes, "n_bands": n_bands, "n_pixels": n_pixels}
             return float(self._inner.core_seconds(wanted=wanted, **sizes))
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer."""
-        frozen = stack.view()
+        frozen = stack.samples.view()
         frozen.flags.writeable = False
         with self._blamed("reduce"):
-            found = self._inner.reduce(frozen, invalid_values, nodata, valid=valid, raw=raw, wanted=wanted)
+            found = self._inner.reduce(replace(stack, samples=frozen), wanted=wanted)
         if not isinstance(found, dict):
             raise self._refused(f"returned {type(found).__name__}", "a dict of layers")
         asked = self.layers if wanted is None else ("composite", "count", *wanted)
@@ -134,10 +125,10 @@ class Plugin(Reducer):
         if missing or found.keys() - set(self.layers):
             said = ", ".join(map(str, found)) or "none"
             raise self._refused(f"returned the layers {said}", f"{', '.join(dict.fromkeys(asked))}")
-        inputs = Inputs(dtype=str(stack.dtype), nodata=nodata, band_names=("",) * stack.shape[1])
+        inputs = Inputs(dtype=str(frozen.dtype), nodata=stack.nodata, band_names=("",) * frozen.shape[1])
         for layer, array in found.items():
             kind = self.kind(layer, inputs)
-            shape = (kind.n_bands, *stack.shape[2:])
+            shape = (kind.n_bands, *frozen.shape[2:])
             if not isinstance(array, np.ndarray) or array.shape != shape or str(array.dtype) != kind.dtype:
                 said = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
                 raise self._refused(f"returned {said} as its layer {layer}", f"{kind.dtype} {shape}")

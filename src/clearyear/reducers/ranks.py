@@ -8,43 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearyear.errors import InputError
-from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, kernel_bytes, refuse
+from clearyear.reducers.base import Inputs, LayerKind, Layers, Reducer, Stack, kernel_bytes, refuse
 from clearyear.reducers.layout import lay_out, quantile_tables
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
 
-def band_quantiles(
-    stack: NDArray[np.generic],
-    quantiles: tuple[float, ...],
-    invalid_values: tuple[float, ...],
-    nodata: float | None,
-    *,
-    valid: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+def band_quantiles(stack: Stack, quantiles: tuple[float, ...]) -> tuple[NDArray[Any], NDArray[np.uint16]]:
     """The quantiles of each band's valid samples.
 
     Between two samples the value is interpolated linearly, as ``np.nanpercentile`` does it, in float64; integers are
     rounded half to even, never truncated. A value that lies on a sample, or between two equal ones, is that sample.
 
     Args:
-        stack: (T, B, H, W) of uint8, uint16, int16 or float32; T at most 65,535.
+        stack: of uint8, uint16, int16 or float32; T at most 65,535. Without a nodata a pixel that has no valid sample
+            becomes the lowest value, NaN in floats.
         quantiles: Q of them, each 0 to 1.
-        invalid_values: nodata and saturated values; NaN is always invalid.
-        nodata: what a pixel without a valid sample becomes; None: the lowest value, NaN in floats.
-        valid: (T, 1 or B, H, W), True = may be used: a mask beside the values.
 
     Returns:
         (Q, B, H, W) in the stack's dtype, and (B, H, W) uint16, the number of valid samples.
     """
     from clearyear.reducers.kernels import rank_kernel
 
-    n_scenes, n_bands, height, width = stack.shape
-    result = np.empty((len(quantiles), n_bands, height * width), stack.dtype)
+    dtype = stack.samples.dtype
+    n_scenes, n_bands, height, width = stack.samples.shape
+    result = np.empty((len(quantiles), n_bands, height * width), dtype)
     count = np.empty((n_bands, height * width), np.uint16)
     tables = quantile_tables(quantiles, n_scenes)
-    fill = _fill(nodata, stack.dtype)
-    rank_kernel(str(stack.dtype))(*lay_out(stack, invalid_values, valid), *tables, fill, result, count)
+    rank_kernel(str(dtype))(*lay_out(stack), *tables, _fill(stack.nodata, dtype), result, count)
     return result.reshape(-1, n_bands, height, width), count.reshape(n_bands, height, width)
 
 
@@ -90,19 +81,10 @@ class BandMedian(Reducer):
         del n_bands, n_pixels
         return kernel_bytes(n_scenes=n_scenes, dtype=dtype)
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer."""
-        del raw, wanted
-        (median,), count = band_quantiles(stack, (0.5,), invalid_values, nodata, valid=valid)
+        del wanted
+        (median,), count = band_quantiles(stack, (0.5,))
         return {"composite": median, "count": count}
 
 
@@ -146,18 +128,8 @@ class BandPercentiles(Reducer):
         del n_bands, n_pixels
         return kernel_bytes(n_scenes=n_scenes, dtype=dtype)
 
-    def reduce(
-        self,
-        stack: NDArray[np.generic],
-        invalid_values: tuple[float, ...],
-        nodata: float | None,
-        *,
-        valid: NDArray[np.bool_] | None = None,
-        raw: NDArray[np.bool_] | None = None,
-        wanted: Collection[str] | None = None,
-    ) -> Layers:
+    def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer."""
-        del raw, wanted
-        quantiles = tuple(p / 100 for p in self.percentiles)
-        found, count = band_quantiles(stack, quantiles, invalid_values, nodata, valid=valid)
+        del wanted
+        found, count = band_quantiles(stack, tuple(p / 100 for p in self.percentiles))
         return {"composite": found.reshape(-1, *found.shape[2:]), "count": count}

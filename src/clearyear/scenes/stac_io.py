@@ -14,8 +14,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from clearyear.errors import ClearyearError, InputError, StoreError
+from clearyear.redact import redact
 from clearyear.settings import current_settings
-from clearyear.stores import hush, shown, split_uri
+from clearyear.stores import shown, split_uri
 
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST_WAIT = 30
@@ -93,7 +94,7 @@ def explained(error: APIError, uri: str) -> ClearyearError:
             return cause
         cause = cause.__context__
     status = error.status_code or 0
-    words = " ".join(hush(_words(error)).split())[:300]
+    words = " ".join(redact(_words(error)).split())[:300]
     where = shown(uri)
     if 400 <= status < 500 and status not in _PASSING:
         return InputError(

@@ -2,7 +2,6 @@
 
 import ipaddress
 import os
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -12,8 +11,6 @@ from clearyear.errors import InputError
 _WANTED = "a local path, file://, gs://bucket/prefix, s3://bucket/prefix or https://host/file"
 WEB = ("https", "http")
 """Schemes that are read file by file: nothing lists them, nothing is written there."""
-
-_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
 def split_uri(uri: str) -> tuple[str, str, str]:
@@ -66,11 +63,6 @@ def shown(uri: str) -> str:
 def without_query(uri: str) -> str:
     """What a web address names, whatever signature it carries; any other address as it is."""
     return uri.partition("?")[0] if uri.startswith(("https://", "http://")) else uri
-
-
-def hush(words: str) -> str:
-    """What somebody else said, with the queries of web addresses left out."""
-    return _QUERY.sub(r"\1?…", words)
 
 
 def gdal_path(uri: str) -> str:

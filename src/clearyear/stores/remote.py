@@ -24,8 +24,9 @@ from obstore.exceptions import (
 from obstore.store import GCSStore, HTTPStore, S3Store
 
 from clearyear.errors import InputError, ReadError
+from clearyear.redact import redact
 from clearyear.settings import current_settings
-from clearyear.stores.address import expired, hush, shown, split_uri
+from clearyear.stores.address import expired, shown, split_uri
 
 REQUEST_ERRORS = (BaseError, OSError)
 """What obstore raises for a request that failed; what is not found is a FileNotFoundError."""
@@ -139,7 +140,7 @@ def look(uri: str) -> Any | None:
 
 def trouble(error: Exception) -> Trouble:
     """What a failed request comes to."""
-    said = hush(str(error).partition("\n")[0])
+    said = redact(str(error).partition("\n")[0])
     match = re.search(r"status code: (\d{3})", str(error))
     status = int(match[1]) if match else 0
     if isinstance(error, FileNotFoundError):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clearyear.plan import NAME
+from clearyear.naming import NAME
 
 Statistic = Literal["min", "max", "mean", "stddev", "skew", "count", "sum", "median", "nodata_share", "outside_share"]
 STATISTICS: tuple[Statistic, ...] = (
