@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from threading import local
 from typing import Any
 
@@ -144,9 +144,9 @@ def _reduce_pieces(
     plan: Plan, window: Window, parts: Sequence[Window], scenes: Sequence[Scene], threads: int
 ) -> tuple[Layers | None, list[FailedRead]]:
     """All pieces of a window from exactly these scenes, or None and what failed in the first piece that did."""
-    buffer = _buffer(plan.sample_bytes * max(part.n_pixels for part in parts))
     layers: Layers = {}
     with ExitStack() as stack_of:
+        buffer = stack_of.enter_context(_buffer(plan.sample_bytes * max(part.n_pixels for part in parts)))
         pool = stack_of.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
         for part in parts:
             seen = observe(plan, scenes, part, buffer=buffer, pool=pool)
@@ -183,12 +183,17 @@ def _reduce_piece(
             layers[name][:, y : y + array.shape[1], x : x + width] = array
 
 
-def _buffer(size: int) -> NDArray[np.uint8]:
-    """This thread's stack memory, kept for its next window: fresh pages cost more than the median."""
-    buffer: NDArray[np.uint8] | None = getattr(_thread, "buffer", None)
+@contextmanager
+def _buffer(size: int) -> Iterator[NDArray[np.uint8]]:
+    """This thread's stack memory, kept for its next window: fresh pages cost more than the median.
+
+    Not after an error: a time-out may strike where nobody can tell any more who still writes to it.
+    """
+    buffer: NDArray[np.uint8] | None = _thread.__dict__.pop("buffer", None)
     if buffer is None or len(buffer) < size:
-        buffer = _thread.buffer = np.empty(size, np.uint8)
-    return buffer
+        buffer = np.empty(size, np.uint8)
+    yield buffer
+    _thread.buffer = buffer
 
 
 def write_layer(plan: Plan, window: Window, store: Store, name: str, array: NDArray[np.generic]) -> LayerFile:

@@ -113,35 +113,34 @@ def _reading(
         yield dict
         return
     pool = requests()
+    begun: dict[int, Future[ReadError | None]] = {}
+    rest: dict[int, list[Future[None]]] = {index: [] for index in indices}
 
-    def begin(index: int) -> tuple[list[Future[None]], ReadError | None]:
+    def begin(index: int) -> ReadError | None:
         """Read the header and one range; have others read the rest."""
-        rest: list[Future[None]] = []
         try:
             first, *more = _steps(scenes[index], grid, window, stack[index]) or [lambda: None]
-            rest = [pool.submit(step) for step in more]
+            rest[index].extend(pool.submit(step) for step in more)
             first()
         except ReadError as error:
-            return rest, error
-        return rest, None
-
-    begun = {index: pool.submit(begin, index) for index in indices}
+            return error
+        return None
 
     def finish() -> dict[int, FailedRead | None]:
         outcomes: dict[int, FailedRead | None] = {}
         for index, future in begun.items():
-            rest, error = future.result()
-            errors = [error, *(_read_error(part) for part in rest)]
+            errors = [future.result(), *(_read_error(part) for part in rest[index])]
             found = next((each for each in errors if each is not None), None)
             outcomes[index] = None if found is None else _failed(scenes[index], found)
         return outcomes
 
     try:
+        begun.update((index, pool.submit(begin, index)) for index in indices)
         yield finish
-    except Exception:
+    except BaseException:  # a task's time-out, too: Prefect raises it in this thread, and it is no Exception
         # The stack's memory is used again: nobody may write to it once we have left.
-        running = [future for future in begun.values() if not future.cancel()]
-        wait([part for future in running if not future.exception() for part in future.result()[0]])
+        wait([future for future in begun.values() if not future.cancel()])
+        wait([part for parts in rest.values() for part in parts if not part.cancel()])
         raise
 
 
