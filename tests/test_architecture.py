@@ -32,6 +32,7 @@ LAYERS = [
         "scenes.band_names",
         "scenes.harmonise",
         "scenes.fuse",
+        "scenes.solar",
     },
     {
         "product",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from clearyear.area import read_area
-from clearyear.errors import InputError
+from clearyear.errors import InputError, ReadError
 from clearyear.job import Job
 from clearyear.periods import Period
 from clearyear.scenes import find_scenes
@@ -12,6 +12,7 @@ from clearyear.scenes.companions import with_companions
 from clearyear.scenes.fuse import fuse, look_of_name
 from clearyear.scenes.scene import Found, Scene
 from clearyear.scenes.stac_query import StacQuery
+from clearyear.scenes.within import longitude_of_file
 from clearyear.stores import shown, without_query
 
 
@@ -29,7 +30,7 @@ def find(job: Job, period: Period) -> Found:
 
         where = query.area if query.area is not None else job.area
         area = None if where is None else read_area(where)
-        found = find_items(query, period=period, bands=job.bands, masks=here, how=job.fuse, area=area)
+        found = find_items(query, period=period, bands=job.bands, masks=here, how=job.fuse, area=area, days=job.days)
     else:
         found = _fused(_files(job, here, period), job)
     folders = {mask.asset: mask.source for mask in job.masks if mask.source is not None}
@@ -52,7 +53,7 @@ def _files(job: Job, masks: Sequence[str], period: Period) -> Found:
     if job.pattern and has_band(job.pattern):
         if not isinstance(job.scenes, str):
             raise InputError("A list of files is given, and a pattern with {band}", "a folder", "give the folder")
-        return find_band_files(job.scenes, job.pattern, bands=job.bands, masks=masks, period=period)
+        return find_band_files(job.scenes, job.pattern, bands=job.bands, masks=masks, period=period, days=job.days)
     if job.bands or masks:
         what = f"bands {', '.join(job.bands)}" if job.bands else f"mask {', '.join(masks)}"
         raise InputError(
@@ -61,7 +62,7 @@ def _files(job: Job, masks: Sequence[str], period: Period) -> Found:
             "--pattern with {band} (LC08_*_{band}.TIF), a STAC search, or a mask's own folder (--mask scl=FOLDER)",
             "say which",
         )
-    return Found(scenes=tuple(find_scenes(job.scenes, pattern=job.pattern, period=period)))
+    return Found(scenes=tuple(find_scenes(job.scenes, pattern=job.pattern, period=period, days=job.days)))
 
 
 def _fused(found: Found, job: Job) -> Found:
@@ -72,20 +73,11 @@ def _fused(found: Found, job: Job) -> Found:
 
 
 def _longitude(scene: Scene, job: Job) -> float | None:
-    """Of the scene's centre, where a solar day needs it: without a time of day the name's date is the day."""
-    moment = scene.datetime
-    if job.fuse != "solar-day" or moment.time() == moment.min.time():
+    """Of the scene's centre, where a solar day needs it."""
+    if job.fuse != "solar-day":
         return None
-    from rasterio.warp import transform
-
-    from clearyear.errors import ReadError
-    from clearyear.scenes.headers import read_header
-
+    asset, uri = next(iter(scene.assets.items()))
     try:
-        grid = read_header(next(iter(scene.assets.values()))).grid
+        return longitude_of_file(scene.datetime, uri, scene.version_of(asset))
     except ReadError:
         return None  # planning will name it
-    a, b, c, d, e, f = grid.transform
-    column, row = grid.width / 2, grid.height / 2
-    longitude, _ = transform(grid.crs, "EPSG:4326", [a * column + b * row + c], [d * column + e * row + f])
-    return float(longitude[0])

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear.job_types import Compression, LayerName, ReducerName, Text
 from clearyear.naming import NAME
+from clearyear.scenes.solar import Days
 from clearyear.settings import Bytes
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -33,9 +34,15 @@ class MainKeys(BaseModel):
     period: str | None = Field(
         default=None,
         title="Period",
-        description="2023, 2023-06, 2023-06--P3M or start/end (end excluded), in UTC. "
+        description="2023, 2023-06, 2023-06--P3M or start/end (end excluded). "
         "Left out: the calendar year that had ended when the run was due.",
         examples=["2023"],
+    )
+    days: Days = Field(
+        default="utc",
+        title="Days",
+        description="Whose days a period begins and ends with. utc; or solar: those of the scenes' own place, UTC + "
+        "longitude / 15 h, so that what is seen on 31 December there is of the old year.",
     )
     pattern: str | None = Field(
         default=None,

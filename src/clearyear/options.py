@@ -112,6 +112,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("job_file", required=False, metavar="[JOB.yaml]"),
         click.option("--scenes", help="Folder or gs:// prefix of scenes, or a manifest (.csv, .json)."),
         click.option("--period", help="2023, 2023-06, 2023-06--P3M, start/end or all.  [default: the year just ended]"),
+        click.option("--days", help="Whose days a period begins and ends with: utc or solar.  [default: utc]"),
         click.option("--out", help="Destination: a folder or gs:// prefix."),
         click.option("--pattern", help="Which files are scenes, e.g. '*_TCI.tif' or 'S2_%Y%j_*.tif'."),
         click.option(

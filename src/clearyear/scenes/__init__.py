@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
-from clearyear.errors import InputError, NoScenesError
+from clearyear.errors import InputError
 from clearyear.periods import Period
 from clearyear.scenes.manifest import Row, is_manifest, read_manifest
 from clearyear.scenes.names import NamePattern
 from clearyear.scenes.scene import Scene
+from clearyear.scenes.solar import Days
+from clearyear.scenes.within import within
 from clearyear.stores import Entry, open_store, shown, stat_uri
 
 __all__ = ["NamePattern", "Scene", "changed_scenes", "find_scenes"]
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def find_scenes(
-    source: str | Sequence[str], *, pattern: str | None = None, period: Period | None = None
+    source: str | Sequence[str], *, pattern: str | None = None, period: Period | None = None, days: Days = "utc"
 ) -> list[Scene]:
     """All scenes of ``source`` taken within ``period``.
 
@@ -28,6 +30,7 @@ def find_scenes(
             files, which may lie on the web.
         pattern: which files are scenes and where their date stands; see NamePattern.
         period: leave out what was taken outside [start, end); None keeps all.
+        days: whose the period's are; see ``within``.
 
     Returns:
         Scenes in acquisition order, (datetime, id), whatever order the source has.
@@ -41,17 +44,10 @@ def find_scenes(
     else:
         rows = read_manifest(source) if isinstance(source, str) else [Row(uri=uri) for uri in source]
         candidates = _described(rows, names, "the manifest" if isinstance(source, str) else "the list")
-    within = [scene for scene in candidates if period is None or scene.datetime in period]
-    if not within:
-        span = f"{min(s.datetime for s in candidates):%Y-%m-%d} to {max(s.datetime for s in candidates):%Y-%m-%d}"
-        raise NoScenesError(
-            f"None of the {len(candidates)} scenes of {_called(source)} was taken in {period and period.label}",
-            f"at least one; those found were taken from {span}",
-            "choose another period",
-        )
-    _refuse_doubles(within)
-    log.info("%d of %d scenes lie in the period", len(within), len(candidates))
-    return sorted(within, key=lambda scene: (scene.datetime, scene.id))
+    found = within(candidates, period, days, file=lambda scene: (scene.uri, scene.version), where=_called(source))
+    _refuse_doubles(found)
+    log.info("%d of %d scenes lie in the period", len(found), len(candidates))
+    return sorted(found, key=lambda scene: (scene.datetime, scene.id))
 
 
 def changed_scenes(scenes: Sequence[Scene]) -> list[str]:

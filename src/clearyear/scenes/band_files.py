@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from clearyear.errors import InputError, NoScenesError
+from clearyear.errors import InputError
 from clearyear.periods import Period
 from clearyear.scenes.files import joined
 from clearyear.scenes.names import first_date, moment_of, regex_of
 from clearyear.scenes.scene import Found, Scene
+from clearyear.scenes.solar import Days
+from clearyear.scenes.within import within
 from clearyear.stores import Entry, open_store, shown
 
 _SHOWN = 5
@@ -33,7 +35,13 @@ def has_band(pattern: str | None) -> bool:
 
 
 def find_band_files(
-    source: str, pattern: str, *, bands: Sequence[str], masks: Sequence[str] = (), period: Period | None = None
+    source: str,
+    pattern: str,
+    *,
+    bands: Sequence[str],
+    masks: Sequence[str] = (),
+    period: Period | None = None,
+    days: Days = "utc",
 ) -> Found:
     """The scenes of a folder or prefix whose bands are files of their own.
 
@@ -45,6 +53,7 @@ def find_band_files(
         bands: names that stand in place of ``{band}``, in the order of the composite's bands.
         masks: names of class or bit bands, likewise; upper and lower case count alike.
         period: leave out what was taken outside [start, end).
+        days: whose the period's are; see ``within``.
 
     Raises:
         InputError: the pattern is none, nothing matches, a scene lacks a band, or its date is not told.
@@ -61,23 +70,22 @@ def find_band_files(
             "correct the address, the pattern or --bands",
             uri=shown(source),
         )
-    within = [s for s in scenes if period is None or s.datetime in period]
-    if not within:
-        span = f"{min(s.datetime for s in scenes):%Y-%m-%d} to {max(s.datetime for s in scenes):%Y-%m-%d}"
-        raise NoScenesError(
-            f"None of the {len(scenes)} scenes of {shown(source)} was taken in {period and period.label}",
-            f"at least one; those found were taken from {span}",
-            "choose another period",
-        )
-    _refuse_gaps(within, [*bands, *masks], source)
+    chosen = within(scenes, period, days, file=_any_file, where=shown(source))
+    _refuse_gaps(chosen, [*bands, *masks], source)
     found = []
-    for scene in sorted(within, key=lambda s: (s.datetime, s.id)):
+    for scene in sorted(chosen, key=lambda s: (s.datetime, s.id)):
         bare = Scene(id=scene.id, datetime=scene.datetime, assets={}, version="", size=0)
         named = {name: scene.entries[name] for name in (*bands, *masks)}
         if len(bands) == 1:
             named["data"] = named.pop(bands[0])
         found.append(joined(bare, named))
     return Found(scenes=tuple(found), assets=tuple(bands) if len(bands) > 1 else ("data",))
+
+
+def _any_file(scene: _Files) -> tuple[str, str]:
+    """Where a scene lies any of its files can tell."""
+    entry = scene.entries[min(scene.entries)]
+    return entry.uri, entry.version
 
 
 def _names(bands: Sequence[str], masks: Sequence[str], pattern: str) -> dict[str, str]:

@@ -6,22 +6,22 @@ doubles; else it is the moment, to the second. Processed last: the higher proces
 processing, then the later name. A scene whose granule is not told stays.
 
 ``solar-day``: what ``newest-processing`` does, and then scenes of one platform and one solar day are one observation:
-at each pixel the first valid one counts. The solar day is the date of UTC + 240 seconds for each degree of longitude
-of the scene's centre (odc-stac's rule). Two platforms on one day are two observations.
+at each pixel the first valid one counts. The solar day is the date in solar time; see ``solar``. Two platforms on one
+day are two observations.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from clearyear.scenes.harmonise import baseline_of
 from clearyear.scenes.scene import Scene
+from clearyear.scenes.solar import solar_time
 
 Fuse = Literal["none", "solar-day", "newest-processing"]
 
-_SECONDS_PER_DEGREE = 240
 _TILE = re.compile(r"(?:^|_)T?(\d\d[C-X][A-Z]{2})(?:_|$)")
 _SENTINEL_NAME = re.compile(
     r"(S2[A-D])_MSIL.._(\d{8}T\d{6})_(?:N(\d\d)(\d\d)_)?R\d{3}_T(\d\d[C-X][A-Z]{2})_(\d{8}T\d{6})"
@@ -50,7 +50,6 @@ def look_of_item(item: Mapping[str, Any], moment: datetime) -> Look:
     strip = _DATASTRIP.search(str(properties.get("s2:datastrip_id") or ""))
     times = [str(properties.get(name) or "") for name in ("s2:generation_time", "created", "updated")]
     platform = str(properties.get("platform") or properties.get("constellation") or "")
-    box = item.get("bbox") or []
     # Of a path and row a platform sees one scene a day; the second it is dated by is computed anew each time.
     step = "%Y%m%d" if "landsat:wrs_path" in properties else "%Y%m%dT%H%M%S"
     return Look(
@@ -58,8 +57,29 @@ def look_of_item(item: Mapping[str, Any], moment: datetime) -> Look:
         granule=_granule(item["id"], properties),
         sensed=strip[1] if strip else moment.strftime(step),
         processed=(baseline_of(item) or (0, 0), *times, item["id"]),
-        longitude=_middle(box[0], box[len(box) // 2]) if len(box) in (4, 6) else None,
+        longitude=longitude_of_item(item),
     )
+
+
+def longitude_of_item(item: Mapping[str, Any]) -> float | None:
+    """The longitude of an item's centre in degrees: of its box, or else of its footprint; None without either."""
+    box = item.get("bbox") or []
+    if len(box) in (4, 6) and box[len(box) // 2] - box[0] <= 180:
+        return _middle(box[0], box[len(box) // 2])
+    # Some write the box of what crosses 180° as one round the whole Earth; the footprint has two parts then.
+    found = _longitudes(item.get("geometry"))
+    if found and max(found) - min(found) > 180:
+        found = [x % 360 for x in found]
+    return _middle(min(found), max(found)) if found else None
+
+
+def _longitudes(geometry: Any) -> list[float]:
+    import shapely
+
+    try:
+        return [float(x) for x in shapely.get_coordinates(shapely.geometry.shape(geometry))[:, 0]]
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, shapely.errors.ShapelyError):
+        return []
 
 
 def look_of_name(name: str, moment: datetime, longitude: float | None = None) -> Look:
@@ -112,8 +132,7 @@ def group_of(moment: datetime, look: Look, how: Fuse) -> str:
     """Scene.group; empty unless ``how`` is solar-day."""
     if how != "solar-day":
         return ""
-    solar = moment.astimezone(UTC) + timedelta(seconds=int((look.longitude or 0) * _SECONDS_PER_DEGREE))
-    return f"{solar:%Y-%m-%d} {look.platform}".strip()
+    return f"{solar_time(moment, look.longitude or 0):%Y-%m-%d} {look.platform}".strip()
 
 
 def _granule(name: str, properties: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from affine import Affine
 from rasterio.io import DatasetReader
 
+from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
 from clearyear.reading.gdal import JPEG2000, open_raster
@@ -83,6 +84,30 @@ def read_header(uri: str) -> Header:
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
         )
+
+
+def longitude_of(uri: str, version: str) -> float | None:
+    """The longitude of a file's centre in degrees; None where it does not say where on Earth it lies.
+
+    Raises:
+        ReadError: it cannot be opened.
+    """
+    from pyproj.exceptions import ProjError  # pyproj takes its time
+
+    header = _try_header(uri, version)
+    if isinstance(header, ReadError):
+        raise header
+    grid = header.grid
+    if not grid.crs:
+        return None
+    a, b, c, d, e, f = grid.transform
+    column, row = grid.width / 2, grid.height / 2
+    place = (a * column + b * row + c, d * column + e * row + f)
+    try:
+        longitude = float(reproject(*place, grid.crs, "EPSG:4326")[0])
+    except ProjError:  # a plan of a site, not tied to the Earth
+        return None
+    return longitude if np.isfinite(longitude) else None
 
 
 def _refuse_monsters(dataset: DatasetReader, uri: str) -> None:

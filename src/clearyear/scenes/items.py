@@ -7,9 +7,10 @@ from typing import Any, TypeGuard
 from urllib.parse import urljoin
 
 from clearyear.errors import InputError
-from clearyear.periods import Period
 from clearyear.scenes.band_names import asset_key, is_raster
+from clearyear.scenes.fuse import longitude_of_item
 from clearyear.scenes.scene import Place
+from clearyear.scenes.solar import Span
 from clearyear.scenes.stac_query import Condition
 from clearyear.stores import is_remote, shown, split_uri, without_query
 
@@ -85,17 +86,22 @@ def _without_odd_bands(owner: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in owner.items() if key not in odd} if odd else owner
 
 
-def keeps(item: Item, period: Period | None, region: Any, conditions: Sequence[Condition]) -> bool:
+def is_in(item: Item, span: Span | None) -> bool:
+    """Whether an item was taken in a span; None is all time."""
+    return span is None or span.holds(item.datetime, lambda: longitude_of_item(item.document))
+
+
+def keeps(item: Item, span: Span | None, region: Any, conditions: Sequence[Condition]) -> bool:
     """Whether an item is meant; asked of each, since some servers answer more than they were asked for.
 
     Args:
         item: the item.
-        period: [start, end).
+        span: when; None is all time.
         region: a shapely geometry in degrees, or None.
         conditions: all must hold.
     """
     return (
-        (period is None or item.datetime in period)
+        is_in(item, span)
         and all(condition.holds(item.document) for condition in conditions)
         and (region is None or _meets(item, region))
     )

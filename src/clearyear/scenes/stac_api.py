@@ -9,9 +9,9 @@ from pystac_client.conformance import ConformanceClasses
 from pystac_client.exceptions import APIError
 
 from clearyear.errors import InputError, NoScenesError
-from clearyear.periods import Period
 from clearyear.scenes.catalog import Documents, links_of, no_collection
-from clearyear.scenes.items import Item, item_of, resolve
+from clearyear.scenes.items import Item, is_in, item_of, resolve
+from clearyear.scenes.solar import Span
 from clearyear.scenes.stac_io import explained
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.stores import shown
@@ -21,13 +21,13 @@ MOST_ITEMS = 20_000
 """Where the job does not say: 50 years of a granule that is seen every day."""
 
 
-def search(documents: Documents, query: StacQuery, period: Period, area: dict[str, Any] | None) -> Iterator[Item]:
-    """The items an API answers with.
+def search(documents: Documents, query: StacQuery, span: Span, area: dict[str, Any] | None) -> Iterator[Item]:
+    """The items an API answers with; by solar days those near the span's ends, too, that may lie in it.
 
     Args:
         documents: what reads them.
         query: the job's.
-        period: [start, end).
+        span: when.
         area: ``bbox`` or ``intersects``, as the API takes them; None anywhere.
 
     Raises:
@@ -40,13 +40,13 @@ def search(documents: Documents, query: StacQuery, period: Period, area: dict[st
             raise InputError(
                 f"No collection of {shown(query.url)} is named", f"one of {_listed(client)}", "name one: --collection"
             )
-        yield from _items(client, query, _asked(client, query, period, area))
+        yield from _items(client, query, _asked(client, query, span, area))
     except APIError as error:
         _check_collections(documents, query)
         raise explained(error, query.url) from error
 
 
-def why_nothing(documents: Documents, query: StacQuery, period: Period, area: dict[str, Any] | None) -> InputError:
+def why_nothing(documents: Documents, query: StacQuery, span: Span, area: dict[str, Any] | None) -> InputError:
     """What to say of a search without an answer, after some more questions."""
     _check_collections(documents, query)
     client = _open(documents, query)
@@ -54,13 +54,13 @@ def why_nothing(documents: Documents, query: StacQuery, period: Period, area: di
     named = ", ".join(query.collections)
     # A backfill may go on where it is only this period that has none.
     kind = NoScenesError if _first(client, query, None, area) else InputError
-    if query.query and _first(client, query.model_copy(update={"query": []}), period, area):
+    if query.query and _first(client, query.model_copy(update={"query": []}), span, area):
         return kind(f"No item of {named} fulfils {' and '.join(query.query)}", wanted, "ask for less", uri=where)
     bare = query.model_copy(update={"query": []})
     if found := _first(client, bare, None, area):
         date = f"{found.datetime:%Y-%m-%d}"
         return kind(
-            f"{where} has nothing of {named} in {period.label}",
+            f"{where} has nothing of {named} in {span.label}",
             f"{wanted}; there are some at other times, one of {date}",
             "choose another period",
             uri=where,
@@ -77,11 +77,12 @@ def _open(documents: Documents, query: StacQuery) -> Client:
     return client
 
 
-def _asked(client: Client, query: StacQuery, period: Period | None, area: dict[str, Any] | None) -> dict[str, Any]:
+def _asked(client: Client, query: StacQuery, span: Span | None, area: dict[str, Any] | None) -> dict[str, Any]:
     """The search as pystac-client takes it."""
     asked: dict[str, Any] = {"collections": query.collections, "limit": min(_PAGE, query.max_items or _PAGE)}
     asked |= area or {}
-    if period is not None and period.label != "all":
+    if span is not None and span.period.label != "all":
+        period = span.in_utc
         # The API's interval has its end in it, ours has not.
         last = period.end - timedelta(milliseconds=1)
         asked["datetime"] = f"{_written(period.start)}/{_written(last)}"
@@ -112,9 +113,11 @@ def _items(client: Client, query: StacQuery, asked: dict[str, Any], *, most: int
         yield item_of(document, resolve(own, query.url) if own else query.url)
 
 
-def _first(client: Client, query: StacQuery, period: Period | None, area: dict[str, Any] | None) -> Item | None:
+def _first(client: Client, query: StacQuery, span: Span | None, area: dict[str, Any] | None) -> Item | None:
+    one = {} if span is not None and span.days == "solar" else {"limit": 1, "max_items": 1}
     try:
-        return next(_items(client, query, _asked(client, query, period, area) | {"limit": 1, "max_items": 1}), None)
+        found = _items(client, query, _asked(client, query, span, area) | one)
+        return next((item for item in found if is_in(item, span)), None)
     except APIError:
         return None
 

@@ -10,20 +10,22 @@ from clearyear.errors import InputError, NoScenesError
 from clearyear.periods import Period
 from clearyear.scenes import stac_api
 from clearyear.scenes.catalog import Documents, is_api, is_stac, saved_items, walk
-from clearyear.scenes.items import Item, keeps, with_whole_addresses
+from clearyear.scenes.items import Item, is_in, keeps, with_whole_addresses
+from clearyear.scenes.solar import Days, Span
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.stores import is_remote, open_store, parent_of, shown
 
 log = logging.getLogger(__name__)
 
 
-def search_items(query: StacQuery, period: Period, area: Area | None = None) -> list[Item]:
+def search_items(query: StacQuery, period: Period, area: Area | None = None, days: Days = "utc") -> list[Item]:
     """The items that are meant, each once, in acquisition order; saved, where the job says so.
 
     Args:
         query: what is asked for.
         period: taken within [start, end).
         area: where; None anywhere.
+        days: whose the period's are.
 
     Raises:
         InputError: the catalogue or a collection does not exist, nothing is found, or an item cannot be used.
@@ -39,10 +41,10 @@ def search_items(query: StacQuery, period: Period, area: Area | None = None) -> 
             uri=shown(query.url),
         )
     asked = _asked(area)
-    region = _geometry(area)
+    region, span = _geometry(area), Span(period, days)
     api = is_api(document) and is_remote(query.url)
     if api:
-        candidates = list(_first_of(stac_api.search(documents, query, period, asked), query, period, region))
+        candidates = list(_first_of(stac_api.search(documents, query, span, asked), query, span, region))
     else:
         features = document.get("type") in ("FeatureCollection", "Feature")
         candidates = (
@@ -52,13 +54,11 @@ def search_items(query: StacQuery, period: Period, area: Area | None = None) -> 
     meant = [
         item
         for item in candidates
-        if keeps(item, period, region, query.conditions) and (not wanted or item.document.get("collection") in wanted)
+        if keeps(item, span, region, query.conditions) and (not wanted or item.document.get("collection") in wanted)
     ]
     if not meant:
         raise (
-            stac_api.why_nothing(documents, query, period, asked)
-            if api
-            else _nothing(candidates, query, period, region)
+            stac_api.why_nothing(documents, query, span, asked) if api else _nothing(candidates, query, span, region)
         )
     meant = sorted(_once(meant, query), key=lambda item: (item.datetime, item.id))
     if query.max_items and len(meant) > query.max_items:
@@ -70,14 +70,14 @@ def search_items(query: StacQuery, period: Period, area: Area | None = None) -> 
     return meant
 
 
-def _first_of(found: Iterable[Item], query: StacQuery, period: Period, region: Any) -> Iterator[Item]:
+def _first_of(found: Iterable[Item], query: StacQuery, span: Span, region: Any) -> Iterator[Item]:
     """Of an API's answer as many as are wanted, without those that it was not asked for."""
     taken = 0
     for item in found:
         if query.max_items and taken >= query.max_items:
             log.warning("The search has more than %d items; the rest is left out (max_items)", query.max_items)
             return
-        if keeps(item, period, region, query.conditions):
+        if keeps(item, span, region, query.conditions):
             taken += 1
             yield item
 
@@ -118,13 +118,13 @@ def _asked(area: Area | None) -> dict[str, Any] | None:
     return {"intersects": {"type": "MultiPolygon", "coordinates": rings}}
 
 
-def _nothing(candidates: Sequence[Item], query: StacQuery, period: Period, region: Any) -> InputError:
+def _nothing(candidates: Sequence[Item], query: StacQuery, span: Span, region: Any) -> InputError:
     where = shown(query.url)
     # A backfill may go on where it is only this period that has none.
     at_other_times = any(keeps(item, None, region, query.conditions) for item in candidates)
     kind = NoScenesError if at_other_times else InputError
     steps: list[tuple[str, Callable[[Item], bool]]] = [
-        (f"was taken in {period.label}", lambda item: item.datetime in period),
+        (f"was taken in {span.label}", lambda item: is_in(item, span)),
         ("lies in that area", lambda item: keeps(item, None, region, ())),
         (f"fulfils {' and '.join(query.query)}", lambda item: keeps(item, None, None, query.conditions)),
         (f"is of {', '.join(query.collections)}", lambda item: item.document.get("collection") in query.collections),
@@ -132,10 +132,10 @@ def _nothing(candidates: Sequence[Item], query: StacQuery, period: Period, regio
     for words, holds in steps:
         if candidates and not any(holds(item) for item in candidates):
             dates = sorted(item.datetime for item in candidates)
-            span = f"; those found were taken from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}"
+            others = f"; those found were taken from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}"
             return kind(
                 f"None of the {len(candidates)} items of {where} {words}",
-                f"at least one{span}",
+                f"at least one{others}",
                 "ask for less",
                 uri=where,
             )

@@ -12,6 +12,7 @@ from clearyear.scenes.harmonise import Harmony, Law, harmonise, law_of
 from clearyear.scenes.items import Item, asset_of, cloud_cover_of, nodata_of, place_of
 from clearyear.scenes.scene import Found, Place, Scene
 from clearyear.scenes.signing import signer
+from clearyear.scenes.solar import Days
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.scenes.stac_search import search_items
 from clearyear.stores import shown
@@ -27,6 +28,7 @@ def find_items(
     masks: Sequence[str] = (),
     how: Fuse = "none",
     area: Area | None = None,
+    days: Days = "utc",
 ) -> Found:
     """The scenes a search finds.
 
@@ -37,6 +39,7 @@ def find_items(
         masks: the assets of masks, called likewise.
         how: what becomes of scenes that are one observation.
         area: where; None anywhere.
+        days: whose the period's are.
 
     Returns:
         Scenes in acquisition order. ``assets`` have the names the bands were asked for by; one band alone, or a file
@@ -47,7 +50,7 @@ def find_items(
             file may not be read.
         StoreError: a server does not answer; ``transient``.
     """
-    items, looks = _without_doubles(search_items(query, period, area), how)
+    items, looks = _without_doubles(search_items(query, period, area, days), how)
     bands = bands or _usual_bands(items)
     names = {band: ("data" if len(bands) == 1 else band) for band in bands} | {mask: mask for mask in masks}
     keys, addresses = _assets(items, names)
