@@ -7,6 +7,7 @@ import subprocess
 from contextlib import ExitStack
 from contextvars import copy_context
 from threading import Thread
+from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
@@ -39,9 +40,7 @@ def start_server() -> None:
         # A process inherits the signals its parent's thread has blocked; the main thread's stay as they are.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            server = SubprocessASGIServer()
-            server.start()
-            _end_with_us(server.server_process)
+            _Server().start()
         except Exception as error:  # noqa: BLE001  raised again below, in the thread that asked
             problems.append(error)
 
@@ -54,10 +53,17 @@ def start_server() -> None:
     _locked.enter_context(temporary_settings({PREFECT_API_URL: SubprocessASGIServer().api_url}))
 
 
-def _end_with_us(server: "subprocess.Popen[bytes] | None") -> None:
+class _Server(SubprocessASGIServer):
+    """Prefect's, watched from its first moment: it takes seconds to answer, and we may be killed meanwhile."""
+
+    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
+        server = super()._run_uvicorn_command()
+        _end_with_us(server)
+        return server
+
+
+def _end_with_us(server: "subprocess.Popen[Any]") -> None:
     """Have the server end even if this process is killed and cannot end it: a shell waits for our end of a pipe."""
-    if server is None or server.poll() is not None:
-        return
     script = f"read -r _; kill {server.pid}; sleep 10; kill -9 {server.pid}"
     watcher = subprocess.Popen(  # noqa: S603  a number of ours is all that goes in
         ["/bin/sh", "-c", script],

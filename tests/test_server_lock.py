@@ -62,25 +62,32 @@ def test_strangers_are_not_heard(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, signal
+import os, signal, sys, time
+from threading import Thread
 from clearyear import console
 console.set_up(debug=False)
 from flows.server import start_server
-start_server()
 from prefect.server.api.server import SubprocessASGIServer
-print(SubprocessASGIServer().server_process.pid, flush=True)
+starting = Thread(target=start_server, daemon=True)
+starting.start()
+while not (server := SubprocessASGIServer._instances.get(None)) or server.server_process is None:
+    time.sleep(0.001)
+if sys.argv[1] == "ready":
+    starting.join()
+print(server.server_process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.e2e
-def test_the_server_does_not_outlive_a_command_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["starting", "ready"])
+def test_the_server_does_not_outlive_a_command_that_is_killed(when: str, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED], env=environment, stdout=subprocess.PIPE, text=True, timeout=300, cwd=tmp_path
-    )
-    server = int(done.stdout)
+    with (tmp_path / "pid").open("w") as file:  # a server that lives on would keep a pipe open
+        command = [sys.executable, "-c", KILLED, when]
+        subprocess.run(command, env=environment, stdout=file, timeout=300, cwd=tmp_path)
+    server = int((tmp_path / "pid").read_text())
     if not Path("/proc/self/cmdline").exists():
         pytest.skip("there is no /proc to look in")
     end = time.monotonic() + 60
