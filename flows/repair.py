@@ -26,6 +26,7 @@ def repair(
     allow_missing: bool = False,
     memory_limit: Bytes | None = None,
     work_pool: str | None = None,
+    windows_per_shard: int = 50,
     runner: Literal["threads", "processes", "dask"] = "threads",
 ) -> State[Any]:
     """Complete what lies at a destination, by the plan that lies there.
@@ -36,6 +37,7 @@ def repair(
         allow_missing: Publish whatever is there even if windows remain missing.
         memory_limit: Memory of the whole container, such as 2GiB. Left out: the container's own limit.
         work_pool: Compute the windows by flow runs of window-batch on this pool. Left out: in this process.
+        windows_per_shard: How many windows such a flow run has at most.
         runner: What computes the windows here: threads, processes or a Dask cluster.
 
     Returns:
@@ -44,4 +46,11 @@ def repair(
     refuse_relative(out)
     plan = find_plan(out, allow_missing=allow_missing)
     name_run(plan, verb="repair")
-    return carry_out(plan, workers=workers, memory_limit=memory_limit, work_pool=work_pool, runner=runner)
+    return carry_out(
+        plan,
+        workers=workers,
+        memory_limit=memory_limit,
+        work_pool=work_pool,
+        windows_per_shard=windows_per_shard,
+        runner=runner,
+    )

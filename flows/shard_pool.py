@@ -23,6 +23,8 @@ class ShardSize:
     """``workers`` and ``memory_limit``, as window_batch takes them."""
     job_variables: dict[str, str] = field(default_factory=dict)
     """Of the job; empty where the pool's or the deployment's own hold."""
+    after_crash: dict[str, str] = field(default_factory=dict)
+    """The same for windows whose job crashed: nothing tells one that lost its machine from one out of memory."""
 
 
 def deployment_on(work_pool: str) -> DeploymentResponse:
@@ -76,9 +78,10 @@ def shard_size(
         if on_cloud_run:
             raise
         return asked  # a node of a cluster may be larger than any Cloud Run job
-    variables = size.job_variables()
+    variables, larger = size.job_variables(), size.doubled().job_variables()
     if pool.type in ("cloud-run", "cloud-run:push"):
-        variables["cpu"] += "000m"  # the first version of the worker knows thousandths only
+        for each in (variables, larger):
+            each["cpu"] += "000m"  # the first version of the worker knows thousandths only
     # The limit is said in words too: whether a container shows its own to those within is up to whoever runs it.
     limit = min(memory_limit or size.memory_gib << 30, size.memory_gib << 30)
-    return ShardSize({"workers": workers and size.workers, "memory_limit": limit}, variables)
+    return ShardSize({"workers": workers and size.workers, "memory_limit": limit}, variables, larger)

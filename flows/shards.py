@@ -121,7 +121,7 @@ def _conclude(
     if left and ending.again and shard.tries < most_tries:
         run_log.warning("Shard %s %s; its %d unfinished windows are sent again", shard.name, ending.why, len(left))
         # Turned round: should one window bring its process down, those behind it come first now.
-        watch.add(sender.send(left[::-1], tries=shard.tries + 1))
+        watch.add(sender.send(left[::-1], tries=shard.tries + 1, crashed=ending.crashed))
     elif left:
         times = f", try {shard.tries} of {most_tries}" if ending.again else ""
         run_log.error("Shard %s %s%s; %d windows stay unfinished", shard.name, ending.why, times, len(left))
@@ -143,12 +143,15 @@ class Sender:
         self.client, self.deployment, self.label = client, deployment, plan.label
         # Elsewhere a relative path means another folder.
         self.parameters = {"destination": store.root, "plan_digest": plan.digest, **size.parameters}
-        self.job_variables = size.job_variables
+        self.size = size
         self.tag = f"clearyear-plan:{_hash(store.root, plan.digest)}"
         self.tags = [self.tag, parent_tag(this_run.id), *sorted(tags_of(plan))]
 
-    def send(self, window_ids: Sequence[str], *, tries: int) -> Shard:
-        """Ask for one flow run; asked twice by one run it is still one, unless the first has ended."""
+    def send(self, window_ids: Sequence[str], *, tries: int, crashed: bool = False) -> Shard:
+        """Ask for one flow run; asked twice by one run it is still one, unless the first has ended.
+
+        After a crash it gets more memory, though it plans with no more.
+        """
         name, number = f"{self.label} {batch_name(window_ids)}", 0
         while True:
             run = run_deployment(
@@ -157,7 +160,7 @@ class Sender:
                 timeout=0,
                 flow_run_name=name,
                 tags=self.tags,
-                job_variables=self.job_variables,
+                job_variables=self.size.after_crash if crashed else self.size.job_variables,
                 # Prefect returns the run it knows by this key even if that has failed.
                 idempotency_key=f"{this_run.id}-{_hash(*window_ids)}-{tries}-{number}",
             )

@@ -56,6 +56,8 @@ class Ending:
     """It has not ended, but is taken to be lost."""
     well: bool = False
     """It says that it did all it was asked to."""
+    crashed: bool = False
+    """Its job ended before it did, perhaps for want of memory."""
 
 
 class Watch:
@@ -150,7 +152,7 @@ class Watch:
         """How a shard in this state has ended, or None while there is reason to wait."""
         said = f": {state.message}" if state.message else ""
         if state.is_crashed():
-            return Ending(f"crashed{said}")
+            return Ending(f"crashed{said}", crashed=True)
         if state.is_cancelled() or state.is_cancelling():
             return Ending("was cancelled", again=False)
         if state.is_final():

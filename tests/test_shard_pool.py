@@ -60,18 +60,19 @@ def test_it_is_computed_from_the_plan(deployment: Callable[..., Any], kind: str)
         "memory": f"{size.memory_gib}Gi",
         "env.CLEARYEAR_WORKERS": str(size.workers),
     }
+    assert found.after_crash == found.job_variables | {"memory": f"{2 * size.memory_gib}Gi"}
     assert found.parameters == {"workers": None, "memory_limit": size.memory_gib << 30}
 
 
 @pytest.mark.parametrize("variables", [{"cpu": "4"}, {"memory": "16Gi"}, {"cpu": "4", "memory": "16Gi"}], ids=str)
 def test_a_deployment_that_says_a_size_is_left_alone(deployment: Callable[..., Any], variables: dict[str, str]) -> None:
     found = size_of(deployment("cloud-run-v2", **variables), workers=3)
-    assert (found.parameters, found.job_variables) == ({"workers": 3, "memory_limit": None}, {})
+    assert (found.parameters, found.job_variables, found.after_crash) == ({"workers": 3, "memory_limit": None}, {}, {})
 
 
 def test_a_pool_without_sizes_is_left_alone(deployment: Callable[..., Any]) -> None:
     found = size_of(deployment("process"), workers=3)
-    assert (found.parameters, found.job_variables) == ({"workers": 3, "memory_limit": None}, {})
+    assert (found.parameters, found.job_variables, found.after_crash) == ({"workers": 3, "memory_limit": None}, {}, {})
 
 
 def test_windows_at_once_and_memory_are_the_users_where_he_says_so(deployment: Callable[..., Any]) -> None:

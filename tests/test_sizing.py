@@ -21,7 +21,7 @@ from clearyear.memory import peak_bytes
 from clearyear.plan import Plan
 from clearyear.prepare import prepare
 from clearyear.publish import join_windows
-from clearyear.sizing import BESIDE_GIB, MOST_GIB, job_size, scratch_bytes
+from clearyear.sizing import BESIDE_GIB, MOST_GIB, JobSize, job_size, scratch_bytes
 from clearyear.stores import gcs, open_store
 from clearyear.window import compute_window
 
@@ -154,3 +154,11 @@ def test_the_script_leaves_the_mosaic_out_of_a_shard(tmp_path: Path) -> None:
     )
     assert "memory=3Gi" in whole
     assert "memory=2Gi" in shard
+
+
+@pytest.mark.parametrize(
+    ("size", "larger"), [((1, 2), (1, 4)), ((1, 4), (2, 8)), ((2, 6), (4, 12)), ((8, 20), (8, 32)), ((8, 32), (8, 32))]
+)
+def test_twice_the_memory_is_a_size_that_there_is(size: tuple[int, int], larger: tuple[int, int]) -> None:
+    found = JobSize(cpu=size[0], memory_gib=size[1], workers=1).doubled()
+    assert (found.cpu, found.memory_gib, found.workers) == (*larger, 1)

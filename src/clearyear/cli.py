@@ -165,10 +165,15 @@ def window(job_file: str | None, window_id: str | None, as_json: bool, **flags: 
 @click.option("--allow-missing", is_flag=True, help="Publish even an incomplete mosaic.")
 @click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]")
 @click.option("--runner", type=click.Choice(["threads", "processes", "dask"]), default="threads", help="As of a job.")
+@click.option("--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]")
+@click.option(
+    "--windows-per-shard",
+    type=click.IntRange(1, 600),
+    default=50,
+    help="Windows of one such job at most.  [default: 50]",
+)
 @verb
-def repair(
-    out: str, workers: int | None, allow_missing: bool, memory_limit: str | None, runner: str, as_json: bool
-) -> int:
+def repair(out: str, memory_limit: str | None, as_json: bool, **flags: Any) -> int:
     """Compute what at OUT is not there, then join.
 
     Only what is missing, invalid or stale is computed again; then the mosaic and the report follow.
@@ -178,8 +183,8 @@ def repair(
 
     limit = parse_size(memory_limit) if memory_limit is not None else None
     destination = find_plan(out).destination
-    arguments = {"out": destination, "workers": workers, "allow_missing": allow_missing, "memory_limit": limit}
-    return console.show_outcome(run_flow("repair", {**arguments, "runner": runner}, destination), as_json=as_json)
+    outcome = run_flow("repair", {"out": destination, "memory_limit": limit, **flags}, destination)
+    return console.show_outcome(outcome, as_json=as_json)
 
 
 def _estimate(job: Any, save: tuple[str, ...], *, as_json: bool) -> int:

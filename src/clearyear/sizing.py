@@ -38,6 +38,12 @@ class JobSize(BaseModel):
             "env.CLEARYEAR_WORKERS": str(self.workers),
         }
 
+    def doubled(self) -> "JobSize":
+        """The same with twice the memory, or with the most there is: what came of too little must not come again."""
+        gib = max(self.memory_gib, min(2 * self.memory_gib, max(MOST_GIB.values())))
+        cpu = next(n for n, room in MOST_GIB.items() if n >= self.cpu and (room >= gib or n == max(MOST_GIB)))
+        return JobSize(cpu=cpu, memory_gib=gib, workers=self.workers)
+
 
 def job_size(plan: Plan, *, workers: int = 2, joins: bool = True, memory_limit: int | None = None) -> JobSize:
     """The smallest Cloud Run job that carries out ``plan``.
