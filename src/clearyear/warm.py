@@ -17,7 +17,7 @@ from clearyear.reducers.ranks import DTYPES
 def warm() -> int:
     """Compile every kernel for each dtype and memory layout it meets; returns how many that makes."""
     kernels = 0
-    for dtype in ("uint8", "uint16"):
+    for dtype in ("uint8", "uint16", "uint32"):
         whole = np.empty((3, 8, 16), dtype)
         for out in (whole, whole[:, :4, :8]):
             put_block(np.zeros(16 * 8 * 3, dtype), 16, True, out, 0, 0)

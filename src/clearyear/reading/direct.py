@@ -33,7 +33,7 @@ class DirectSource:
 
     file: RangeFile
     index: TiffIndex
-    fill: int
+    fill: float
     """What a block that was never written holds: the nodata tag, or 0, as GDAL has it."""
 
     @classmethod
@@ -54,10 +54,10 @@ class DirectSource:
         Raises:
             Unsupported: GDAL must read this one.
         """
-        fill = index.nodata or 0.0
-        if not (fill.is_integer() and 0 <= fill <= np.iinfo(index.dtype).max):
+        fill, dtype = index.nodata or 0.0, np.dtype(index.dtype)
+        if dtype.kind != "f" and not (fill.is_integer() and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max):
             raise Unsupported(f"a nodata tag of {fill} for {index.dtype}")
-        return cls(file=file, index=index, fill=int(fill))
+        return cls(file=file, index=index, fill=fill)
 
     @property
     def path(self) -> str:
@@ -110,10 +110,12 @@ class DirectSource:
 
     def _read_range(self, blocks: list[Block], piece: Window, out: NDArray[np.generic]) -> None:
         """Fetch what holds these blocks, and put what of them lies in ``piece`` into its place in ``out``."""
+        # Moved as unsigned bits of the same size: the predictor's sums wrap alike in every type.
+        bits = f"u{np.dtype(self.index.dtype).itemsize}"
         for block, packed in fetch_range(self.file, blocks):
-            samples = self._unpack(packed, block).view(self.index.dtype)
+            samples = self._unpack(packed, block).view(bits)
             bands, top, left = self._place(block, piece, out)
-            put_block(samples, self.index.block_width, self.index.predictor == 2, bands, top, left)
+            put_block(samples, self.index.block_width, self.index.predictor == 2, bands.view(bits), top, left)
 
     def _unpack(self, data: Any, block: Block) -> NDArray[np.uint8]:
         index, name = self.index, f"block {block.row},{block.col}"
@@ -148,8 +150,8 @@ def _buffer(size: int) -> NDArray[np.uint8]:
 def put_block(samples, block_width, differenced, out, top, left):  # type: ignore[no-untyped-def]
     """Undo the horizontal predictor and take pixel-interleaved samples apart.
 
-    samples: a block's (rows × block_width × B) values, flat; out: (B, h, w), filled from the block's row ``top`` and
-    column ``left`` on. Sums wrap as the predictor's do: uint32 ones are twice as fast as narrow ones here.
+    samples: a block's (rows × block_width × B) values, flat and unsigned; out: (B, h, w), filled from the block's row
+    ``top`` and column ``left`` on. Sums wrap as the predictor's do: uint32 ones are twice as fast as narrow ones.
     """
     n_bands, height, width = out.shape
     row_size = block_width * n_bands

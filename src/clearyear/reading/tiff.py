@@ -1,7 +1,8 @@
 """The tile index of a GeoTIFF: where each block's bytes lie and how they are packed.
 
-It understands exactly what it claims and nothing more: little-endian, tiled, uint8 or uint16, DEFLATE, ZSTD or
-uncompressed, horizontal predictor or none. Whatever else a header says is `Unsupported`; the caller falls back to GDAL.
+It understands exactly what it claims and nothing more: little-endian, tiled, uint8, uint16, int16 or float32, DEFLATE,
+ZSTD or uncompressed, horizontal predictor or none. Whatever else a header says is `Unsupported`; the caller falls back
+to GDAL.
 Source of the layout: TIFF 6.0, Adobe's DEFLATE note, the BigTIFF and GDAL ZSTD registrations.
 """
 
@@ -27,6 +28,8 @@ _NODATA_TAG = 42113
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 16: 8}
 """Bytes of a value, by TIFF type: BYTE, ASCII, SHORT, LONG, LONG8."""
 _WANTED = {256, 257, 258, 259, 266, 277, 284, 317, 322, 323, 324, 325, 339, _NODATA_TAG}
+_DTYPES = {(8, 1): "uint8", (16, 1): "uint16", (16, 2): "int16", (32, 3): "float32"}
+"""(bits, sample format) → what composites are made of."""
 _COMPRESSIONS = {1: "none", 8: "deflate", 32946: "deflate", 50000: "zstd"}
 
 
@@ -42,7 +45,7 @@ class TiffIndex:
     height: int
     n_bands: int
     dtype: str
-    """``uint8`` or ``uint16``."""
+    """``uint8``, ``uint16``, ``int16`` or ``float32``."""
     block_width: int
     block_height: int
     compression: str
@@ -121,11 +124,12 @@ def _tags(get: Callable[[int, int], bytes], position: int, *, big: bool) -> dict
 def _index(tags: dict[int, Any]) -> TiffIndex:
     width, height, n_bands = _one(tags, 256), _one(tags, 257), _one(tags, 277, 1)
     block_width, block_height = _one(tags, 322), _one(tags, 323)
-    bits = {int(b) for b in tags.get(258, [1])}
+    kinds = {(int(bits), form) for bits in tags.get(258, [1]) for form in {int(f) for f in tags.get(339, [1])}}
+    dtype = _DTYPES.get(next(iter(kinds))) if len(kinds) == 1 else None
     planar, predictor = _one(tags, 284, 1), _one(tags, 317, 1)
     compression = _COMPRESSIONS.get(_one(tags, 259, 1))
-    if bits not in ({8}, {16}) or {int(f) for f in tags.get(339, [1])} != {1}:
-        raise Unsupported(f"samples of {bits} bits, format {tags.get(339)}")
+    if dtype is None:
+        raise Unsupported(f"samples of (bits, format) {sorted(kinds)}")
     if compression is None or predictor not in (1, 2) or planar not in (1, 2) or _one(tags, 266, 1) != 1:
         raise Unsupported(f"compression {_one(tags, 259, 1)}, predictor {predictor}, layout {planar}")
     if not (0 < width < 1 << 24 and 0 < height < 1 << 24 and 0 < n_bands <= 64):
@@ -138,7 +142,7 @@ def _index(tags: dict[int, Any]) -> TiffIndex:
         width=width,
         height=height,
         n_bands=n_bands,
-        dtype="uint8" if bits == {8} else "uint16",
+        dtype=dtype,
         block_width=block_width,
         block_height=block_height,
         compression=compression,
