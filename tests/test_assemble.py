@@ -19,8 +19,9 @@ from rio_cogeo.cogeo import cog_validate
 from test_memory import plan_of
 
 from clearyear import mosaic as mosaic_module
+from clearyear.cog import assemble as assemble_module
 from clearyear.cog import tiffwrite
-from clearyear.cog.assemble import assemble
+from clearyear.cog.assemble import _at_once, assemble, peak_bytes
 from clearyear.cog.geotiff import encode_tile, problems, profile, write_cog
 from clearyear.cog.layers import frame_of, layer_of
 from clearyear.cog.overviews import Overview
@@ -462,21 +463,44 @@ def test_damaged_directories_are_said_to_be() -> None:
 
 @pytest.mark.usefixtures("joined")
 @pytest.mark.parametrize("width", [1024, 1023])
-def test_memory_does_not_grow_with_the_image(tmp_path: Path, width: int) -> None:
-    peaks = []
-    for height in (4096, 16384):
+def test_memory_does_not_grow_with_the_image(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much of the bound is taken depends on which threads are at work together; the bound does not."""
+    monkeypatch.setattr(assemble_module, "_THREADS", 2)
+    bounds = []
+    for height in (512, 4096, 16384):
         plan = made_plan(tmp_path / str(height), (width, height), tile_size=512)
         x, y = np.arange(width), np.arange(height)[:, None]
         image = np.repeat(((x // 9 + y // 7) % 200 + 1).astype("uint8")[None], 3, axis=0)
         store = put(plan, {"composite": image})
         statuses = check_plan(plan, store)
+        if height == 512:  # what is imported and compiled at first use is none of the image's
+            build_mosaic(plan, store, statuses)
+            continue
+        sizes = [status.result.layers["composite"].size for status in statuses if status.result]
+        sources = [(window, None, size) for window, size in zip(plan.windows, sizes, strict=True)]
+        bounds.append(peak_bytes(sources, layer_of(plan, "composite"), frame_of(plan.grid, 512)))
         del image
         tracemalloc.start()
         try:
             build_mosaic(plan, store, statuses)
-            peaks.append(tracemalloc.get_traced_memory()[1])
+            assert tracemalloc.get_traced_memory()[1] < bounds[-1]
         finally:
             tracemalloc.stop()
-    # The larger image has 50 MB, the smaller 12.6; both come in tiles of 0.8 MB, of which 16 are read ahead.
-    assert peaks[1] < 2.0 * peaks[0]
-    assert peaks[1] < 40e6
+    # The larger image has 50 MB, the smaller 12.6. Only the tiles' own sizes as files differ, a few bytes.
+    assert bounds[1] - bounds[0] < 1e4
+    assert bounds[1] < 20e6
+
+
+@pytest.mark.parametrize(
+    ("n_bands", "dtype", "threads"), [(3, "uint8", 8), (10, "uint16", 2), (20, "float32", 1), (200, "float32", 1)]
+)
+def test_large_tiles_are_taken_apart_by_fewer_threads(n_bands: int, dtype: str, threads: int) -> None:
+    plan = made_plan(Path("/nowhere"), (10980, 10980), n_bands=n_bands, dtype=dtype)
+    layer, frame = layer_of(plan, "composite"), frame_of(plan.grid, 1024)
+    tile = 1024 * 1024 * n_bands * np.dtype(dtype).itemsize
+    sources = [(w, None, tile) for w in plan.windows]
+    assert _at_once(sources, layer, frame)[0] == threads
+    rows = (5 * 512 // 2 + 2 * 512) * 5490 * tile // 1024**2
+    # Where not even two fit, one is put down, one comes after it, and one is at work.
+    held, work = 5 * tile // 4, 3 * tile // 2
+    assert peak_bytes(sources, layer, frame) - rows <= max(128_000_000 + held, 2 * held + work)

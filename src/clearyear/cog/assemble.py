@@ -25,7 +25,9 @@ from clearyear.grid import Window
 
 _THREADS = 8
 _AHEAD_BYTES = 64_000_000
-"""Tiles read before their turn hold no more than about this."""
+"""Tiles read before their turn hold no more than this, unless one does."""
+_WORK_BYTES = 64_000_000
+"""Threads that take tiles apart hold no more than this beside, unless one does."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -58,10 +60,10 @@ def assemble(
     base = 1 if frame.halved else 0
     spool_path = target.with_name(f"blocks-{target.name}")
     try:
-        with spool_path.open("w+b") as file, ThreadPoolExecutor(_THREADS) as pool:
+        threads, ahead = _at_once(sources, layer, frame)
+        with spool_path.open("w+b") as file, ThreadPoolExecutor(threads) as pool:
             spool = _Spool(file, frame)
             pyramid = _Pyramid(spool, layer, frame, base, pool, all(read for _, read, _ in sources))
-            ahead = _ahead(sources, layer, base)
 
             def load(source: Source) -> Part | None:
                 window, read, _ = source
@@ -77,11 +79,40 @@ def assemble(
         spool_path.unlink(missing_ok=True)
 
 
-def _ahead(sources: Sequence[Source], layer: Layer, base: int) -> int:
-    """How many tiles may be read before their turn: at least one, and few where they are large."""
-    sample = layer.n_bands * np.dtype(layer.dtype).itemsize
-    largest = max(2 * size + (window.n_pixels >> 2 * base) * sample for window, _, size in sources)
-    return max(1, min(2 * _THREADS, _AHEAD_BYTES // largest))
+def peak_bytes(sources: Sequence[Source], layer: Layer, frame: Frame) -> int:
+    """Bytes that ``assemble`` holds at most, however its threads come and go; the mosaic's height is not in it.
+
+    Args:
+        sources: as for ``assemble``, and so the next two.
+        layer: what the layer's files are like.
+        frame: how the mosaic's blocks lie.
+    """
+    threads, ahead = _at_once(sources, layer, frame)
+    held, work = _tile_bytes(sources, layer, frame)
+    base, sample = int(frame.halved), layer.n_bands * np.dtype(layer.dtype).itemsize
+    row = max(window.height for window, _, _ in sources) >> base
+    # A row of windows, once more while it is joined to the rows kept before it, and the level made of it; what each
+    # level still waits for, a row of blocks at most, twice while that is added to.
+    rows = 5 * row // 2 + 2 * frame.block
+    # One tile is being put down while its successor is asked for.
+    return (ahead + 1) * held + threads * work + rows * frame.sizes[base][0] * sample
+
+
+def _at_once(sources: Sequence[Source], layer: Layer, frame: Frame) -> tuple[int, int]:
+    """How many threads may take tiles apart, and how many tiles may be read before their turn: one or more of each."""
+    held, work = _tile_bytes(sources, layer, frame)
+    return max(1, min(_THREADS, _WORK_BYTES // work)), max(1, min(2 * _THREADS, _AHEAD_BYTES // held))
+
+
+def _tile_bytes(sources: Sequence[Source], layer: Layer, frame: Frame) -> tuple[int, int]:
+    """Bytes of one tile that waits for its turn: blocks and pixels; and of one at work: file, a block, that unpacked.
+
+    To compress a block of an overview takes three or four blocks, and not the tile.
+    """
+    base, sample = int(frame.halved), layer.n_bands * np.dtype(layer.dtype).itemsize
+    block = frame.block**2 * sample
+    size = max(size for _, _, size in sources)
+    return size + max(w.n_pixels >> 2 * base for w, _, _ in sources) * sample, max(size + 2 * block, 4 * block)
 
 
 def _in_order(

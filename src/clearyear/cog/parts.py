@@ -52,6 +52,7 @@ def part_of(data: bytes, window: Window, layer: Layer, frame: Frame, fields: tif
                 raise Differs(f"{window.id}: {error}") from error
             place = pixels[:, row * frame.block :, col * frame.block :][:, : frame.block, : frame.block]
             place[:] = block[:, : place.shape[1], : place.shape[2]]
+            del block  # or two would be there while the next is unpacked
     return Part(blocks, pixels)
 
 
