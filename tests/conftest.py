@@ -28,17 +28,40 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 SceneMaker = Callable[..., Path]
 
-_SERVERS = ("prefect_server", "prefect", "cloud")
-"""Fixtures that start a server: tests that share one stay together, so that it starts once."""
+_SERVERS = ("cloud", "prefect", "prefect_server")
+"""Fixtures that start a server: tests that share one stay together, so that it starts once. The longest come first, so
+that no process is left alone with them in the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Groups go out in the order below; xdist's own is by the number of tests, which says nothing of their time."""
+    config.option.loadscopereorder = False
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
     """Tests of one file, and those of one server, go to one process (``-n 2 --dist loadgroup``)."""
-    for item in items:
+
+    def server(item: pytest.Item) -> str | None:
         wanted = getattr(item, "fixturenames", ())
-        group = next((name for name in _SERVERS if name in wanted), item.path.stem)
-        item.add_marker(pytest.mark.xdist_group(group))
+        return next((name for name in _SERVERS if name in wanted), None)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(server(item) or item.path.stem))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (*_SERVERS, None).index(server(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """A group that xdist does not see starts its server in every process, and nothing else tells."""
+    lost = [name for name in ids if "@" not in name]
+    if node.config.option.dist == "loadgroup" and lost:
+        pytest.exit(
+            f"pytest-xdist has put {len(lost)} of {len(ids)} tests in no group. Wanted: the groups of conftest.py. "
+            "What to do: install the versions of requirements/dev.lock.",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
 
 
 @pytest.fixture(scope="session")
