@@ -37,6 +37,19 @@ def test_without_a_mask_every_observation_is_clear() -> None:
     assert not counts[1:].any()
 
 
+def test_scenes_of_one_group_are_one_observation() -> None:
+    """Of a group no pixel is valid in two scenes; what none of them has seen is no observation."""
+    stack = RNG.integers(0, 2, (6, 1, 8, 8)).astype("uint8")
+    groups = ("", "a", "a", "", "b", "b")
+    seen = stack[:, 0] > 0
+    valid = np.ones((6, 1, 8, 8), np.bool_)
+    valid[2, 0] &= ~seen[1]
+    valid[5, 0] &= ~seen[4]
+    counts = get_reducer("clear-count").reduce(Stack(stack, (0.0,), valid=valid, groups=groups))["composite"]
+    days = np.array([seen[0], seen[1] | seen[2], seen[3], seen[4] | seen[5]]).sum(axis=0)
+    assert np.array_equal(counts, [days, days, days])
+
+
 def test_more_scenes_than_a_count_can_say() -> None:
     with pytest.raises(InputError, match="at most 65,535"):
         get_reducer("clear-count").check(n_bands=1, dtype="float64", n_scenes=65536)

@@ -336,6 +336,9 @@ def test_fused_scenes_are_counted_once_and_the_source_is_the_one_that_counts(tmp
     chosen = layers["source"][0]
     assert valid[chosen, np.arange(20)[:, None], np.arange(20)].all()
     assert {1, 2} <= set(np.unique(chosen))
+    # Both parts of a day are one observation, also where both have seen the pixel.
+    counted = whole(plan_of(scenes, reducer="clear-count", tile_size=16))
+    assert np.array_equal(counted["composite"], [valid.sum(axis=0)] * 3)
 
 
 # -- what fails --------------------------------------------------------------------------------------------------

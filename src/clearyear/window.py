@@ -21,7 +21,7 @@ from clearyear.memory import pieces, strip_rows
 from clearyear.plan import Plan
 from clearyear.reading.observe import Observed, observe
 from clearyear.reading.stack import FailedRead
-from clearyear.reducers.base import Layers, Stack
+from clearyear.reducers.base import Layers
 from clearyear.scenes.scene import Scene
 from clearyear.stores import Store
 
@@ -171,8 +171,7 @@ def _reduce_piece(
     rows = strip_rows(plan, width, height)
 
     def reduce_strip(top: int) -> tuple[int, Layers]:
-        samples, valid, raw = seen.strip(slice(top, top + rows))
-        strip = Stack(samples, plan.product.invalid_values, plan.product.nodata, valid=valid, raw=raw)
+        strip = seen.strip(slice(top, top + rows), plan.product)
         return top, reducer.reduce(strip, wanted=plan.product.layers)
 
     for top, found in (pool.map if pool else map)(reduce_strip, range(0, height, rows)):

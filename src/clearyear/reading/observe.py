@@ -19,8 +19,10 @@ from clearyear.errors import ReadError
 from clearyear.grid import Window
 from clearyear.masks import invalid_values_of
 from clearyear.plan import Plan
+from clearyear.product import Product
 from clearyear.reading.located import LocatedFile, Usable, read_bands, read_mask
 from clearyear.reading.stack import FailedRead, read_stack, requests
+from clearyear.reducers.base import Stack
 from clearyear.scenes.scene import Scene
 from clearyear.stores import is_remote
 
@@ -35,13 +37,16 @@ class Observed:
     """(T, 1 or B, H, W), True = may be used, on top of the values; None where they alone say it."""
     raw: NDArray[np.bool_] | None = None
     """The same before the masks' opening and dilation; None unless the reducer wants it and there are any."""
+    groups: tuple[str, ...] = ()
+    """Of each scene the observation it is a part of; see Stack."""
     failed: list[FailedRead] = field(default_factory=list)
     """Scenes that could not be read; with any the rest holds anything."""
 
-    def strip(self, rows: slice) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-        """Stack, ``valid`` and ``raw`` of some rows."""
+    def strip(self, rows: slice, product: Product) -> Stack:
+        """Some rows, as the product's reducer takes them."""
         valid, raw = (None if mask is None else mask[:, :, rows] for mask in (self.valid, self.raw))
-        return self.stack[:, :, rows], valid, raw
+        samples = self.stack[:, :, rows]
+        return Stack(samples, product.invalid_values, product.nodata, valid=valid, raw=raw, groups=self.groups)
 
 
 def observe(
@@ -80,7 +85,8 @@ def observe(
         for mask in usable:
             _fuse(plan, scenes, stack, mask)
     valid, raw = [*usable, None, None][:2]
-    return Observed(stack=stack, valid=valid, raw=raw, failed=failed)
+    groups = tuple(scene.group for scene in scenes)
+    return Observed(stack=stack, valid=valid, raw=raw, groups=groups, failed=failed)
 
 
 def _fuse(plan: Plan, scenes: Sequence[Scene], stack: NDArray[Any], valid: NDArray[np.bool_]) -> None:

@@ -54,6 +54,9 @@ class Stack:
     """(T, 1 or B, H, W), True = may be used: a mask from elsewhere, on top of the values."""
     raw: NDArray[np.bool_] | None = field(default=None, kw_only=True)
     """The same before the mask's opening and dilation; None where there are none, or ``wants_raw`` is False."""
+    groups: tuple[str, ...] = field(default=(), kw_only=True)
+    """Of each scene the observation it is a part of, empty where it is one of its own; () where all are. Of a group no
+    pixel is valid in more than one scene."""
 
 
 class Reducer(Protocol):

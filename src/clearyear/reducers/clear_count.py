@@ -1,6 +1,6 @@
 """How often each pixel was observed, and how often it was clear."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -14,14 +14,14 @@ class ClearCount(Reducer):
     """Observations, clear ones, and clear ones that the mask's opening and dilation have kept, of each pixel.
 
     An observation is a scene whose pixel is nodata in no band; saturated values, where the job names some, are nodata
-    too; where the scenes have no nodata value, every scene observes every pixel. Scenes of one group count each. It is
-    clear if the mask does not erase it. Layers: ``composite`` (3, H, W) uint16: ``observations``, ``clear`` before the
-    mask's opening and dilation, ``kept`` after them, which is what other reducers use; ``count``
+    too; where the scenes have no nodata value, every scene observes every pixel. Scenes of one group (``fuse``) are one
+    observation. It is clear if the mask does not erase it. Layers: ``composite`` (3, H, W) uint16: ``observations``,
+    ``clear`` before the mask's opening and dilation, ``kept`` after them, which is what other reducers use; ``count``
     (1, H, W) uint16, the last of these. Source: the product ``clear-count`` of odc-stats' quality bands.
     """
 
     name = "clear-count"
-    version = 1
+    version = 2
     layers = ("composite", "count")
     whole_samples = True
     wants_raw = True
@@ -42,7 +42,7 @@ class ClearCount(Reducer):
     def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
         """See Reducer."""
         del n_scenes, dtype
-        return (3 * n_bands + 4) * n_pixels
+        return (3 * n_bands + 5) * n_pixels
 
     def reduce(self, stack: Stack, *, wanted: Collection[str] | None = None) -> Layers:
         """See Reducer; without ``raw`` there was no opening and no dilation."""
@@ -51,13 +51,26 @@ class ClearCount(Reducer):
         values = invalid_values_of(stack.invalid_values, samples.dtype)
         counts = np.zeros((len(_BANDS), *samples.shape[2:]), np.uint16)
         before = valid if stack.raw is None else stack.raw
-        for t, scene in enumerate(samples):
-            seen = np.ones(scene.shape[1:], np.bool_)
-            for band in scene:
-                seen &= band == band
-                for value in values:
-                    seen &= band != value
-            counts[0] += seen
-            counts[1] += seen if before is None else seen & before[t].all(axis=0)
-            counts[2] += seen if valid is None else seen & valid[t].all(axis=0)
+        for scenes in _observations(stack):
+            observed = np.zeros(samples.shape[2:], np.bool_)
+            for t in scenes:
+                seen = np.ones(samples.shape[2:], np.bool_)
+                for band in samples[t]:
+                    seen &= band == band
+                    for value in values:
+                        seen &= band != value
+                observed |= seen
+                counts[1] += seen if before is None else seen & before[t].all(axis=0)
+                counts[2] += seen if valid is None else seen & valid[t].all(axis=0)
+            counts[0] += observed
         return {"composite": counts, "count": counts[2:]}
+
+
+def _observations(stack: Stack) -> Iterable[Sequence[int]]:
+    """The indices of the scenes of each observation."""
+    if not stack.groups:
+        return [[t] for t in range(len(stack.samples))]
+    found: dict[object, list[int]] = {}
+    for t, group in enumerate(stack.groups):
+        found.setdefault(group or t, []).append(t)
+    return found.values()
