@@ -86,7 +86,12 @@ def test_geomedian_of_real_reflectance(refl: Path, samples: NDArray[np.float64],
 def test_what_the_item_and_the_files_say(refl: Path, tmp_path: Path) -> None:
     """Bands, types, nodata and titles; and scale and offset, where the scenes have them."""
     job = Job(
-        scenes=str(refl), out=str(tmp_path), period="2021", reducer="geomedian", layers=["count", "emad"], tile_size=128
+        scenes=str(refl),
+        out=str(tmp_path),
+        period="2021",
+        reducer="geomedian",
+        layers=["count", *DEVIATIONS],
+        tile_size=128,
     )
     plan = make_plan(job)
     plan = put_down(
@@ -98,19 +103,26 @@ def test_what_the_item_and_the_files_say(refl: Path, tmp_path: Path) -> None:
     item = item_of(plan)
     assets = item["assets"]
     about = {key: (assets[key]["data_type"], assets[key].get("nodata")) for key in plan.published}
-    assert about == {"composite": ("uint16", 0), "count": ("uint16", None), "emad": ("float32", "nan")}
+    floats = dict.fromkeys(DEVIATIONS, ("float32", "nan"))
+    assert about == {"composite": ("uint16", 0), "count": ("uint16", None), **floats}
     assert [band["name"] for band in assets["composite"]["bands"]] == ["B02", "B03", "B04", "B8A"]
     assert assets["emad"]["title"] == "Median Euclidean distance of the samples from the geometric median"
     assert (assets["composite"]["raster:scale"], assets["composite"]["raster:offset"]) == (1e-4, -0.1)
-    assert not [key for key in assets["count"] if key.startswith("raster:")]
+    assert (assets["emad"]["raster:scale"], assets["emad"]["raster:offset"]) == (1e-4, 0.0), "a distance has no offset"
+    for layer in ("count", "smad", "bcmad"):
+        assert not [key for key in assets[layer] if key.startswith("raster:")]
     assert "raster" in {uri.split("/")[3] for uri in item["stac_extensions"]}
     for name in (plan.mosaic_name(), plan.tile_name(plan.windows[0])):
         with rasterio.open(Path(plan.destination) / name) as dataset:
             assert (set(dataset.scales), set(dataset.offsets)) == ({1e-4}, {-0.1})
             assert dataset.descriptions == ("B02", "B03", "B04", "B8A")
-    with rasterio.open(Path(plan.destination) / plan.mosaic_name("emad")) as dataset:
-        assert np.isnan(dataset.nodata)
-        assert dataset.scales == (1.0,)
+    for name in (plan.mosaic_name("emad"), plan.tile_name(plan.windows[0], "emad")):
+        with rasterio.open(Path(plan.destination) / name) as dataset:
+            assert np.isnan(dataset.nodata)
+            assert (dataset.scales, dataset.offsets) == ((1e-4,), (0.0,))
+    for layer in ("count", "smad", "bcmad"):
+        with rasterio.open(Path(plan.destination) / plan.mosaic_name(layer)) as dataset:
+            assert (dataset.scales, dataset.offsets) == ((1.0,), (0.0,))
     with rasterio.open(Path(plan.destination) / plan.preview_name) as preview:
         red, _, blue = (float(band.mean()) for band in preview.read())
         assert red > blue, "dry fields are red: B04 stands for red, though it is not the first band"

@@ -65,7 +65,7 @@ def layer_of(plan: Plan, file: str) -> Layer:
         level=int(level) if level else None,
         # The mean of two indices is no scene.
         resampling="nearest" if kind.is_index else "average",
-        scale=product.scale if data and kind.scaled else None,
+        scale=product.scale if (data and kind.scaled) or kind.is_distance else None,
         offset=product.offset if data and kind.scaled else None,
     )
 

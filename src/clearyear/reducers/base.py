@@ -38,6 +38,8 @@ class LayerKind:
     """Its numbers are indices of scenes in the stack, -1 for none: a mean of two means nothing."""
     scaled: bool = False
     """Its numbers are the scenes' own, with their scale and offset."""
+    is_distance: bool = False
+    """Its numbers are distances between the scenes': their scale holds, their offset cancels out."""
 
 
 @dataclass(frozen=True)

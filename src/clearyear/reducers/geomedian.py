@@ -55,7 +55,13 @@ class Geomedian(Reducer):
     def kind(self, layer: str, inputs: Inputs) -> LayerKind:
         """See Reducer."""
         if layer in _DEVIATIONS:
-            return LayerKind(n_bands=1, dtype="float32", nodata=float("nan"), title=_DEVIATIONS[layer])
+            return LayerKind(
+                n_bands=1,
+                dtype="float32",
+                nodata=float("nan"),
+                title=_DEVIATIONS[layer],
+                is_distance=layer == "emad",  # the other two are ratios, without a unit
+            )
         return super().kind(layer, inputs)
 
     def scratch_bytes(self, *, n_scenes: int, n_bands: int, dtype: str, n_pixels: int) -> int:
