@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from prefect.concurrency.services import ConcurrencySlotAcquisitionWithLeaseService
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
@@ -16,6 +17,12 @@ from clearyear.reading import gdal
 from clearyear.settings import Settings
 
 _LOOPBACK = ("127.", "localhost", "[::1]")
+_DRAIN_SECONDS = 5
+_SERVERS: list[str] = []
+"""In a Dask worker: the server of the run it was last used by."""
+_ENDED: list[Any] = []
+"""Clients of gateways, closed. When one is forgotten dask-gateway closes it once more, which with today's distributed
+ends in a traceback on stderr; at the end of the process it does not try."""
 
 
 @contextmanager
@@ -73,6 +80,7 @@ def _dask(budget: Budget) -> Iterator["TaskRunner[Any]"]:
         try:
             started = stack.enter_context(pool)
             started.client.run(gdal.keep_open, budget.open_files // budget.workers)
+            started.client.run(_turn_to, PREFECT_API_URL.value() or "")
         except OSError as error:
             raise _no_cluster(settings.dask_cluster or settings.dask_address or "of this machine", error) from error
         yield started
@@ -97,6 +105,19 @@ def _gateway_cluster(name: str) -> Iterator[Any]:
     finally:
         cluster.close()  # our side of it; who started the cluster ends it
         gateway.close()
+        _ENDED.extend((cluster, gateway))
+
+
+async def _turn_to(server: str) -> None:
+    """Have a worker that has served another run ask this run's Prefect server, and not the one it knows.
+
+    Prefect keeps what asks for a tag's slots for as long as the process lives, connected to the server of its first
+    task; a command's own server is gone with the command.
+    """
+    if _SERVERS[-1:] != [server]:
+        stopping: Any = ConcurrencySlotAcquisitionWithLeaseService.drain_all(timeout=_DRAIN_SECONDS)
+        await stopping
+        _SERVERS[:] = [server]
 
 
 def _check_api(scheduler: str) -> None:
