@@ -69,7 +69,7 @@ def result_of(plan: Plan, number: int, *, seen: float, failed: tuple[FailedRead,
     )
 
 
-def finished(scenes: Path, out: Path, **job: Any) -> Plan:
+def finished(scenes: Path | str, out: Path, **job: Any) -> Plan:
     """A run of real scenes, complete and published."""
     plan = prepare(Job(**{"scenes": str(scenes), "period": "2023", "out": str(out), "tile_size": 16, **job}))
     store = open_store(plan.destination)

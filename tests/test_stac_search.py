@@ -1,6 +1,8 @@
 """Searches: the real static catalogue, a loopback API of real items, saved ones, and what hostile ones may not do."""
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -8,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import write_scene
 from loopback.http import HttpServer
 from loopback.stac import CORE, SEARCH, StacApi
+from runs import finished
 
 from clearyear.area import read_area
 from clearyear.errors import InputError, ReadError, StoreError
 from clearyear.finding import find
 from clearyear.job import Job, make_job
 from clearyear.periods import parse_period
+from clearyear.plan import Plan
+from clearyear.prepare import check_scenes, plan_at
 from clearyear.scenes import catalog, signing, stac_api
 from clearyear.scenes.items import Item
 from clearyear.scenes.scene import Found
@@ -24,6 +30,8 @@ from clearyear.scenes.stac_io import WebIO
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.scenes.stac_search import search_items
 from clearyear.stores.remote import RemoteFile
+from clearyear.views import save_view
+from clearyear.window import reduce_window
 
 AUGUST = ["S2B_33TWL_20230810_0_L2A", "S2B_33TWL_20230813_0_L2A", "S2A_33TWL_20230815_0_L2A",
           "S2A_33TWL_20230818_0_L2A", "S2B_33TWL_20230820_0_L2A"]  # fmt: skip
@@ -300,8 +308,8 @@ def test_signed_addresses_and_those_that_expired(
         found_by("2020-06", stac=search, bands=["red"])
     monkeypatch.setenv("CLEARYEAR_PLUGINS", "my_signing")
     scene = found_by("2020-06", stac=search, bands=["red"]).scenes[0]
-    assert scene.uri.endswith("sig=s3cret")  # the shards need it
-    assert scene.identity == {"data": f"{web.url}/B04.tif"}
+    assert (scene.uri, scene.sign) == (f"{web.url}/B04.tif", "my_signing:sign")
+    assert signing.address_of(scene, "data").endswith("sig=s3cret")
     web.fail("B04", 403, times=99)
     with pytest.raises(
         InputError, match=r"6 of 6 files .* may not be read: .*its signature expired at 2020-01-01"
@@ -309,6 +317,72 @@ def test_signed_addresses_and_those_that_expired(
         found_by("2020-06", stac=search, bands=["red"])
     assert "s3cret" not in str(e.value)
     assert "run again" in e.value.do
+
+
+@pytest.fixture
+def signed(web: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HttpServer:
+    """A server that answers to a signature only, and a signer; each signature is another one."""
+    web.fail(r"^\w+ /(B04|SCL)\.tif( |$)", 403, times=1_000_000)
+    (tmp_path / "my_numbers.py").write_text(
+        "from itertools import count\nnumbers = count(1)\n"
+        "def sign(uri):\n    return f'{uri}?sig=s3cret-{next(numbers)}-'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_numbers", raising=False)
+    monkeypatch.setenv("CLEARYEAR_PLUGINS", "my_numbers")
+    signing._signed.cache_clear()
+    return web
+
+
+def leaks(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
+def test_a_plan_keeps_who_signs_and_no_signature(
+    api: StacApi, signed: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_elsewhere(api, signed.url)
+    caplog.set_level("DEBUG")
+    out = tmp_path / "out"
+    search = {"url": api.url, "collections": COLLECTION, "sign": "my_numbers:sign", "save_items": f"{out}/items.json"}
+    job = {"stac": search, "bands": ["red"], "masks": ["scl"], "reducer": "band-median", "tile_size": 16}
+    plan = finished("", out, period="2020-06", **job)
+    save_view(plan, str(out / "plan-of-all.json"))
+    assert not leaks(out)
+    assert "s3cret" not in caplog.text
+    assert (plan.scenes[0].uri, plan.scenes[0].sign) == (f"{signed.url}/B04.tif", "my_numbers:sign")
+    assert json.loads((out / "plan-of-all.json").read_text())["id"] == plan.id
+    assert all("sig=" in request.target for request in signed.requests)
+
+    # Hours later: whoever reads the plan needs signatures that hold then.
+    ended = {number for request in signed.requests for number in re.findall(r"s3cret-(\d+)-", request.target)}
+    signed.fail(rf"s3cret-({'|'.join(ended)})-", 403, times=1_000_000)
+    monkeypatch.setattr(signing, "_KEEP_SECONDS", 1e-9)
+    again = plan_at(plan.destination)
+    check_scenes(again)
+    found, _, failed = reduce_window(again, again.windows[0])
+    assert not failed
+    with rasterio.open(Path(plan.destination) / plan.tile_name(plan.windows[0])) as tile:
+        assert found is not None
+        assert np.array_equal(found["composite"], tile.read())
+
+    # One whose machine does not allow the signer reads nothing, and says why.
+    monkeypatch.delenv("CLEARYEAR_PLUGINS")
+    found, _, failed = reduce_window(again, again.windows[0])
+    assert found is None
+    assert len(failed) == 6
+    assert "The signer my_numbers:sign is code from the module my_numbers" in failed[0].cause
+
+
+def test_a_signature_of_the_users_own_stays_in_the_plan_alone(signed: HttpServer, tmp_path: Path) -> None:
+    """Nobody could make another: the workers need it."""
+    rows = [{"uri": f"{signed.url}/B04.tif?sig=s3cret", "id": "one", "datetime": "2023-01-01"}]
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    out = tmp_path / "out"
+    plan = finished(str(tmp_path / "list.json"), out, reducer="band-median", nodata=[7])
+    save_view(plan, str(out / "plan-of-all.json"))
+    assert leaks(out) == ["plan.json"]
+    assert Plan.from_json((out / "plan-of-all.json").read_bytes()).id == plan.id
 
 
 def test_the_planetary_computers_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,8 @@ def save_view(plan: Plan, target: str, windows: Sequence[Window] | None = None) 
 
     Args:
         plan: what is to be saved.
-        target: ``.json`` is the whole plan, as plan.json at a destination; ``.csv`` and ``.geojson`` are its windows.
+        target: ``.json`` is the whole plan, as plan.json at a destination but without signatures in its addresses;
+            ``.csv`` and ``.geojson`` are its windows.
         windows: those of a selection; None for all. A plan is always whole.
 
     Raises:
@@ -62,7 +63,8 @@ def save_view(plan: Plan, target: str, windows: Sequence[Window] | None = None) 
     folder, name = parent_of(target)
     kind = PurePosixPath(name).suffix.lower()
     if kind == ".json":
-        text = plan.to_json()
+        bare = [scene.model_copy(update={"assets": scene.identity}) for scene in plan.scenes]
+        text = plan.model_copy(update={"scenes": tuple(bare)}).to_json()
     elif kind in (".csv", ".geojson"):
         text = (windows_csv if kind == ".csv" else windows_geojson)(plan, windows)
     else:

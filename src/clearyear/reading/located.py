@@ -16,6 +16,7 @@ from clearyear.plan import Plan
 from clearyear.reading.sources import Source, source_of
 from clearyear.reading.stack import FailedRead, check_version
 from clearyear.scenes.scene import UNKNOWN, Place, Scene
+from clearyear.scenes.signing import address_of
 from clearyear.stores import shown
 
 Box = tuple[int, int, int, int]
@@ -36,7 +37,7 @@ class LocatedFile:
 
     @property
     def uri(self) -> str:
-        """Its address."""
+        """Its address, without a signature."""
         return self.scene.assets[self.asset]
 
     @property
@@ -51,8 +52,9 @@ class LocatedFile:
         version = self.scene.version_of(self.asset)
         if self.place == UNKNOWN:
             raise ReadError("could not be opened when the plan was made", uri=self.uri)
-        check_version(self.uri, version)
-        source = source_of(self.uri, version)
+        address = address_of(self.scene, self.asset)
+        check_version(address, version)
+        source = source_of(address, version)
         width, height, n_bands, dtype = source.shape()
         if (width, height) != (self.place.width, self.place.height):
             raise ReadError(f"has become {width}×{height} px, {n_bands} bands of {dtype}", uri=shown(self.uri))

@@ -13,6 +13,7 @@ from clearyear.errors import ReadError
 from clearyear.grid import Grid, Window
 from clearyear.reading.sources import Step, source_of
 from clearyear.scenes.scene import Scene
+from clearyear.scenes.signing import address_of
 from clearyear.settings import current_settings
 from clearyear.stores import is_remote, local_version, shown, split_uri
 
@@ -86,9 +87,9 @@ def _try_read(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]
 
 def _steps(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> list[Step]:
     """What must be done to read one scene."""
-    version = scene.version_of("data")
-    check_version(scene.uri, version)
-    source = source_of(scene.uri, version)
+    uri, version = address_of(scene, "data"), scene.version_of("data")
+    check_version(uri, version)
+    source = source_of(uri, version)
     found = source.shape()
     if found != (grid.width, grid.height, out.shape[0], str(out.dtype)):
         raise ReadError(f"has become {found[0]}×{found[1]} px, {found[2]} bands of {found[3]}", uri=shown(scene.uri))

@@ -11,6 +11,7 @@ from clearyear.periods import Period
 from clearyear.scenes.manifest import Row, is_manifest, read_manifest
 from clearyear.scenes.names import NamePattern
 from clearyear.scenes.scene import Scene
+from clearyear.scenes.signing import address_of
 from clearyear.scenes.solar import Days
 from clearyear.scenes.within import within
 from clearyear.stores import Entry, open_store, shown, stat_uri
@@ -52,14 +53,14 @@ def find_scenes(
 
 def changed_scenes(scenes: Sequence[Scene]) -> list[str]:
     """In words: which scenes are gone or no longer in the version the plan knows."""
-    files = [(scene.id, uri, version) for scene in scenes for _, uri, version in scene.files()]
+    files = [(scene, asset, uri, version) for scene in scenes for asset, uri, version in scene.files()]
     with ThreadPoolExecutor(16) as pool:
-        now = list(pool.map(lambda file: stat_uri(file[1]), files))
+        now = list(pool.map(lambda file: stat_uri(address_of(file[0], file[1])), files))
     changed: dict[str, str] = {}
-    for (scene_id, uri, version), entry in zip(files, now, strict=True):
+    for (scene, _, uri, version), entry in zip(files, now, strict=True):
         if entry is None or entry.version != version:
             what = "is gone" if entry is None else "has changed"
-            changed.setdefault(scene_id, f"{scene_id} {what} ({shown(uri)})")
+            changed.setdefault(scene.id, f"{scene.id} {what} ({shown(uri)})")
     return list(changed.values())
 
 

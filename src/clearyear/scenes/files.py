@@ -3,21 +3,24 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from clearyear.errors import InputError
 from clearyear.scenes.scene import Scene
+from clearyear.scenes.signing import Signer
 from clearyear.stores import Entry, shown, stat_uri
 
 _THREADS = 16
 _SHOWN = 5
 
 
-def with_versions(scenes: Sequence[Scene], *, where: str) -> list[Scene]:
+def with_versions(scenes: Sequence[Scene], *, where: str, sign: Signer | None = None) -> list[Scene]:
     """The scenes with the versions and sizes of their files as they are now.
 
     Args:
         scenes: of whose files nothing but the addresses is known.
         where: who names them, for the error.
+        sign: makes of their addresses those that may be read.
 
     Raises:
         InputError: files are not there, or may not be read.
@@ -25,7 +28,7 @@ def with_versions(scenes: Sequence[Scene], *, where: str) -> list[Scene]:
     """
     asked = [(scene, name, uri) for scene in scenes for name, uri in scene.assets.items()]
     with ThreadPoolExecutor(_THREADS) as pool:
-        entries = list(pool.map(_look, [uri for _, _, uri in asked]))
+        entries = list(pool.map(_look, [sign(uri) if sign else uri for _, _, uri in asked]))
     closed = [
         f"{s.id} {n}: {e.found}" for (s, n, _), e in zip(asked, entries, strict=True) if isinstance(e, InputError)
     ]
@@ -42,7 +45,11 @@ def with_versions(scenes: Sequence[Scene], *, where: str) -> list[Scene]:
             "files that exist",
             "correct the addresses, or leave these scenes out",
         )
-    found = {(s.id, n): e for (s, n, _), e in zip(asked, entries, strict=True) if isinstance(e, Entry)}
+    found = {
+        (s.id, n): replace(e, uri=u) if sign else e
+        for (s, n, u), e in zip(asked, entries, strict=True)
+        if isinstance(e, Entry)
+    }
     return [joined(scene, {name: found[scene.id, name] for name in scene.assets}) for scene in scenes]
 
 

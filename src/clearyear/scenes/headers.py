@@ -16,6 +16,7 @@ from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
 from clearyear.reading.gdal import JPEG2000, open_raster
 from clearyear.scenes.scene import Place, Scene
+from clearyear.scenes.signing import address_of
 from clearyear.stores import shown
 
 _THREADS = 16
@@ -141,7 +142,7 @@ def read_headers(
     """
     files = [(scene, asset, uri, version) for scene in scenes for asset, uri, version in scene.files(assets)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        outcomes = list(pool.map(lambda file: _try_header(file[2], file[3]), files))
+        outcomes = list(pool.map(lambda file: _header_of(file[0], file[1]), files))
     unreadable: dict[str, str] = {}
     headers: dict[str, dict[str, Header]] = {scene.id: {} for scene in scenes}
     for (scene, asset, uri, _), outcome in zip(files, outcomes, strict=True):
@@ -219,6 +220,13 @@ def _try_header(uri: str, version: str) -> Header | ReadError:
                 return error
         time.sleep(pause)
     raise AssertionError("the last try returns")
+
+
+def _header_of(scene: Scene, asset: str) -> Header | ReadError:
+    try:
+        return _try_header(address_of(scene, asset), scene.version_of(asset))
+    except ReadError as error:
+        return error
 
 
 def _key(header: Header, *, grid: bool) -> str:

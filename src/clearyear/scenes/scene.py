@@ -67,6 +67,8 @@ class Scene(BaseModel):
     add: dict[str, int] = {}
     """Band name → what is added to its valid numbers, so that all scenes count alike: −1000 where a processing
     baseline has added 1000. A sum below 1 becomes 1: it was seen."""
+    sign: str = ""
+    """Who signs ``assets`` when they are read; see ``signing.signer``. They are kept without a signature then."""
     group: str = ""
     """Scenes of one group are one observation: where several are valid at a pixel the first one counts."""
 

@@ -1,13 +1,18 @@
-"""Addresses signed, where a catalogue's files are not open to all."""
+"""Addresses signed, where a catalogue's files are not open to all.
+
+A signature is a secret, and ends. A plan says who signs, not what came of it, and whoever reads asks him then.
+"""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
-from clearyear.errors import ClearyearError, InputError, StoreError
+from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
 from clearyear.reducers.plugins import plugin_class
+from clearyear.scenes.scene import Scene
 
 Signer = Callable[[str], str]
 
@@ -16,7 +21,9 @@ PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 
 _BLOBS = ".blob.core.windows.net"
 _MARGIN = timedelta(minutes=5)
-"""A token about to end is asked for anew: what is planned now is read a while later."""
+"""A token about to end is asked for anew: what is signed now is read a while later."""
+_KEEP_SECONDS = 120.0
+"""So long an address keeps its signature in a process: what is open under it serves all windows of that time."""
 
 
 def signer(kind: str | None) -> Signer:
@@ -31,6 +38,27 @@ def signer(kind: str | None) -> Signer:
     if kind is None:
         return lambda uri: uri
     return sign_for_planetary_computer if kind == "planetary-computer" else _function(kind)
+
+
+def address_of(scene: Scene, asset: str) -> str:
+    """Where to read one of a scene's files: its address, signed as its plan says.
+
+    Raises:
+        ReadError: it cannot be signed.
+    """
+    uri = scene.assets[asset]
+    if not scene.sign:
+        return uri
+    try:
+        return _signed(scene.sign, uri, int(time.monotonic() / _KEEP_SECONDS))
+    except ClearyearError as error:
+        raise ReadError(error.found, error.wanted, error.do, transient=error.transient, uri=uri) from error
+
+
+@lru_cache(maxsize=8192)
+def _signed(kind: str, uri: str, era: int) -> str:
+    del era  # it is part of the key
+    return signer(kind)(uri)
 
 
 def sign_for_planetary_computer(uri: str) -> str:

@@ -55,23 +55,25 @@ def find_items(
     names = {band: ("data" if len(bands) == 1 else band) for band in bands} | {mask: mask for mask in masks}
     keys, addresses = _assets(items, names)
     harmony = _harmony(items, keys, [names[band] for band in bands], wanted=query.harmonise)
-    sign = signer(query.sign)
+    sign = signer(query.sign)  # refused now, and not by the first window
     scenes = [
         Scene(
             id=item.id,
             datetime=item.datetime,
-            assets={name: sign(uri) for name, uri in addresses[item.id].items()},
+            assets=addresses[item.id],
             version="",
             size=0,
             cloud_cover=cloud_cover_of(item),
             places=_places(item, keys[item.id]),
             add=harmony.add[item.id],
+            sign=query.sign or "",
             group=group_of(item.datetime, look, how),
         )
         for item, look in zip(items, looks, strict=True)
     ]
+    where = f"the search in {shown(query.url)}"
     return Found(
-        scenes=tuple(with_versions(scenes, where=f"the search in {shown(query.url)}")),
+        scenes=tuple(with_versions(scenes, where=where, sign=sign if query.sign else None)),
         assets=tuple(names[band] for band in bands),
         nodata=_nodata(items, keys, [names[band] for band in bands]),
         scale=harmony.scale,
