@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
+from threading import Barrier, Lock
 from typing import Any, get_args
 
 import pystac
@@ -11,13 +13,18 @@ from click.testing import CliRunner
 from harness import Prefect
 
 from clearyear.area import read_area
-from clearyear.backfill import PeriodResult, conclude_backfill, failure_of, jobs_of, period_standing
+from clearyear.backfill import PeriodResult, conclude_backfill, failure_of, jobs_of, period_standing, result_of
 from clearyear.cli import main
 from clearyear.errors import InputError, NoScenesError, StoreError
 from clearyear.job import Job
-from clearyear.periods import FREQUENCIES, parse_period
+from clearyear.periods import FREQUENCIES, Period, parse_period
+from clearyear.prepare import find_plan, prepare
+from clearyear.progress import watched_by
+from clearyear.publish import join_windows
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.scenes.stac_search import search_items
+from clearyear.stores import open_store
+from clearyear.window import compute_window
 
 QUARTERS = ["2023-01--P3M", "2023-04--P3M", "2023-07--P3M", "2023-10--P3M"]
 
@@ -153,6 +160,58 @@ def test_wrong_input_is_exit_code_2(job: Job, tmp_path: Path) -> None:
     assert not Path(job.out).exists()
 
 
+def flow_of(jobs: list[Any], compute: Any, **arguments: Any) -> Any:
+    """What ``compute_all`` gives within a flow, as ``backfill`` calls it."""
+    from prefect import flow
+
+    from flows.backfill import compute_all
+
+    @flow
+    def periods() -> Any:
+        return compute_all(jobs, compute, go_on=True, allow_empty=False, **arguments)
+
+    return periods()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_as_many_periods_at_once_as_asked_for(job: Job) -> None:
+    met, lock, active, most = Barrier(2, timeout=300), Lock(), [0], [0]
+    told: list[tuple[str, int, int]] = []
+
+    def compute(period: Period, _: Job) -> PeriodResult:
+        with lock:
+            active[0] += 1
+            most[0] = max(most + active)
+        met.wait()  # one alone would wait in vain
+        time.sleep(0.2)  # a third has time to come
+        with lock:
+            active[0] -= 1
+        return PeriodResult(period=period.label, state="complete", good_enough=True)
+
+    with watched_by(lambda *step: told.append(step)):
+        found = flow_of(jobs_of(job, "2023-01/2023-07", "monthly"), compute, at_once=2)
+    assert [result.period for result in found] == [f"2023-{month:02}--P1M" for month in range(1, 7)]
+    assert most == [2]
+    steps = [step for step in told if step[0] == "periods"]
+    assert (len(steps), max(steps)) == (6, ("periods", 6, 6))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_nothing_begins_after_an_interruption(job: Job) -> None:
+    begun: list[str] = []
+
+    def compute(period: Period, _: Job) -> PeriodResult:
+        begun.append(period.label)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(1)  # the one that had begun by then
+        return PeriodResult(period=period.label, state="complete", good_enough=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        flow_of(jobs_of(job, "2023-01/2023-08", "monthly"), compute, at_once=1)
+    assert len(begun) <= 2
+
+
 # -- by runs of a deployment ---------------------------------------------------------------------------------
 
 
@@ -174,6 +233,7 @@ def test_each_period_by_a_run_of_a_deployment(prefect: Prefect, scenes: Path, tm
     names = [run["name"] for run in children if run["parent_task_run_id"]]
     for period in QUARTERS[:2]:
         assert any(name.startswith(f"luminance-median {period}") for name in names), names
+    assert not any({"workers", "memory_limit"} & set(run["parameters"]["job"]) for run in children), "its own machine's"
     assert len(list((tmp_path / "out").glob("luminance-median/*/*.stac-item.json"))) == 2
 
 
@@ -263,6 +323,43 @@ LATER = PeriodResult(period="2024--P1Y", state="not begun")
 def test_status_and_exit_code(job: Job, results: list[PeriodResult], status: str, code: int) -> None:
     found = conclude_backfill(job, "2022/2025", "annual", results, None)
     assert (found.status, found.exit_code) == (status, code)
+    assert bool(found.contract()["error"]) is (code != 0)
+    assert conclude_backfill(job, "2022", "annual", results, "/out/catalog.json").catalog == "/out/catalog.json"
+
+
+def test_what_a_period_is_between(job: Job) -> None:
+    """All windows without a mosaic; a published mosaic with a gap, which is good enough for who allows it."""
+    (period, asked), *_ = jobs_of(job, "2023", "quarterly")
+    plan = prepare(asked)
+    store = open_store(plan.destination)
+    for window in plan.windows:
+        compute_window(plan, window, store)
+    found = period_standing(period, asked)
+    assert (found.state, found.done, found.expected) == ("incomplete", 4, 4)
+    assert (found.cause, found.mosaic, found.good_enough) == ("no mosaic is published", None, False)
+
+    store.remove(plan.record_name(plan.windows[1]))
+    allows = asked.model_copy(update={"allow_missing": True})
+    join_windows(find_plan(plan.destination, allow_missing=True))
+    for one, enough in ((asked, False), (allows, True)):
+        found = period_standing(period, one)
+        assert (found.state, found.done, found.expected) == ("incomplete", 3, 4)
+        assert (found.good_enough, found.command) == (enough, f"clearyear repair {plan.destination}")
+        assert found.cause.startswith(f"{plan.windows[1].id}: ")
+        assert found.mosaic == store.uri(plan.mosaic_name())
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_what_a_runs_outcome_says_of_its_period(allowed: bool) -> None:
+    outcome = {"status": "incomplete", "report": "/out/p 1/report.json", "causes": {}, "ok": 2, "empty": ["a"],
+               "expected": 4, "problem": "too little", "mosaic": None, "allowed": allowed}  # fmt: skip
+    found = result_of(PERIOD, outcome)
+    assert (found.state, found.done, found.expected) == ("incomplete", 3, 4)
+    assert (found.cause, found.command) == ("too little", "clearyear repair '/out/p 1'")
+    assert found.good_enough is allowed
+    assert result_of(PERIOD, {**outcome, "causes": {"x": "gone", "y": "late"}}).cause == "x: gone"
+    whole = result_of(PERIOD, {**outcome, "status": "complete", "allowed": True})
+    assert (whole.state, whole.cause, whole.command, whole.good_enough) == ("complete", "", "", True)
 
 
 def test_a_search_that_has_nothing_in_this_period_only(data: Path) -> None:
