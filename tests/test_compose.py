@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from cloud_harness import until
 from harness import (
     BIN,
     ROOT,
@@ -177,6 +178,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         assert services.is_healthy("server", services.environment("server", home))
         environment = services.environment("worker", home)
         with running_process("worker", services.command("worker"), folder, environment):
+            until(lambda: api.get("work_pools/local").is_success, "the worker makes no pool")
             yield Prefect(folder=folder, environment=environment, api=api)
     if left := left_over(home):
         raise AssertionError(f"processes are left over: {left}")
