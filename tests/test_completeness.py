@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import rasterio
 from conftest import write_scene
+from runs import finished
 
 from clearyear.completeness import Status, check_plan, check_window
 from clearyear.errors import WindowError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
+from clearyear.publish import published
 from clearyear.reducers import REDUCERS
 from clearyear.report import is_allowed
 from clearyear.stores import Store, open_store
+from clearyear.stores.local import LocalStore
 from clearyear.window import WindowResult, compute_window
 
 
@@ -207,3 +210,22 @@ def test_how_many_windows_are_enough(plan: Plan, store: Store, least: float, don
         store.remove(plan.record_name(window))
     tolerant = plan.model_copy(update={"min_completeness": least})
     assert is_allowed(tolerant, check_plan(tolerant, store)) is allowed
+
+
+def test_a_mosaic_is_looked_at_in_pieces(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be larger than the memory there is."""
+    plan = finished(scenes, tmp_path / "out")
+    store = open_store(plan.destination)
+    read = LocalStore.read
+
+    def small(self: LocalStore, name: str) -> bytes:
+        assert name != plan.mosaic_name("composite")
+        return read(self, name)
+
+    monkeypatch.setattr(LocalStore, "read", small)
+    assert published(plan, store, check_plan(plan, store))[1] == ""
+    path = Path(store.uri(plan.mosaic_name("composite")))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert published(plan, store, check_plan(plan, store))[1].startswith("the published")
+    path.unlink()
+    assert published(plan, store, check_plan(plan, store))[1].endswith("is gone")

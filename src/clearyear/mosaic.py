@@ -26,8 +26,6 @@ from clearyear.window import LayerFile
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 1 << 22
-
 
 class Mosaic(BaseModel):
     """The published files of one plan."""
@@ -196,8 +194,5 @@ def _tile(store: Store, status: WindowStatus, layer: str) -> bytes:
 
 
 def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

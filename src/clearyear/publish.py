@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from clearyear.catalog import refresh_catalog
 from clearyear.cog.geotiff import problems
 from clearyear.completeness import WindowStatus, check_plan
-from clearyear.errors import ClearyearError, InputError, StoreError
+from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
 from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
 from clearyear.plan import Plan
@@ -24,6 +24,7 @@ from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv
 from clearyear.stac import make_item
 from clearyear.stores import Store, gdal_path, open_store, parent_of
+from clearyear.stores.pieces import digest_of
 from clearyear.window import LayerFile
 
 log = logging.getLogger(__name__)
@@ -114,10 +115,13 @@ def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tup
         if file.name != plan.mosaic_name(layer):
             return None, f"{plan.item_name} names {file.name!r} as its {layer}, which is none of this plan's"
         try:
-            if hashlib.sha256(store.read(file.name)).hexdigest() != file.sha256:
+            entry = store.stat(file.name)
+            if entry is None:
+                return None, f"the published {file.name} is gone"
+            if digest_of(entry) != file.sha256:
                 return None, f"the published {file.name} is damaged: its SHA-256 differs"
-        except StoreError:
-            return None, f"the published {file.name} is gone"
+        except (ReadError, StoreError) as error:
+            return None, f"the published {file.name} cannot be read: {error.found}"
     return Mosaic(layers=files), ""
 
 

@@ -13,7 +13,6 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from clearyear.cog.geotiff import problems
-from clearyear.convert.files import digest_of, fetch
 from clearyear.convert.picture import write_jpeg
 from clearyear.convert.raster import Source, differences, open_source, write_cog
 from clearyear.convert.record import Converted, Image, Options, Record, fingerprint_of
@@ -21,6 +20,7 @@ from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
 from clearyear.reading.gdal import words
 from clearyear.stores import Entry, Store, is_remote, open_store, shown, split_uri, stat_uri
 from clearyear.stores.address import is_web
+from clearyear.stores.pieces import digest_of, fetch
 from clearyear.window import LayerFile
 
 _LITTLE_ROOM = 1 << 20

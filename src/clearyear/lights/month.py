@@ -4,7 +4,6 @@
 item and mosaic are whole and whose tiles at the source are still those is complete, and nothing of it is done again.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clearyear.checksums import digests
-from clearyear.errors import InputError, StoreError
+from clearyear.errors import InputError, ReadError, StoreError
 from clearyear.lights.job import VIIRS_TILES, Bounds, LightsJob
 from clearyear.lights.report import MonthReport
 from clearyear.naming import NAME
 from clearyear.periods import Period
 from clearyear.scenes.template import DateTemplate, FoundTile, months_of
 from clearyear.stores import Store, is_remote, open_store, shown, split_uri, without_query
+from clearyear.stores.pieces import digest_of
 
 MONTH = "month.json"
 
@@ -159,16 +158,13 @@ def standing(month: Month) -> MonthReport | None:
         whole = item["properties"]["clearyear:month"] == known["id"] and item["properties"]["clearyear:complete"]
     except (ValueError, KeyError, TypeError, StoreError):
         return None
-    if not whole or report.status != "complete" or store.stat(month.mosaic_name) is None:
+    mosaic = store.stat(month.mosaic_name)
+    if not whole or report.status != "complete" or mosaic is None:
         return None
-    return report if _sha256(store, month.mosaic_name) == checksum else None
-
-
-def _sha256(store: Store, name: str) -> str:
-    """Of a published file; a local one may have gigabytes, and is read in pieces."""
-    if is_remote(store.root):
-        return hashlib.sha256(store.read(name)).hexdigest()
-    return digests(Path(store.uri(name)), {"sha256"})["sha256"]
+    try:
+        return report if digest_of(mosaic) == checksum else None
+    except ReadError:
+        return None
 
 
 def asked_of(job: LightsJob) -> dict[str, Any]:

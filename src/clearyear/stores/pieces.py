@@ -1,11 +1,13 @@
-"""Bytes from anywhere, in one version and a few at a time: to fetch a source, and to read back what was published."""
+"""Bytes from anywhere, in one version and a few at a time: to fetch a source, or to look at what was published."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from clearyear.errors import ReadError
-from clearyear.stores import Entry, LocalFile, RangeFile, is_remote, shown, split_uri
+from clearyear.stores.address import is_remote, shown, split_uri
+from clearyear.stores.base import Entry, RangeFile
+from clearyear.stores.local import LocalFile
 from clearyear.stores.remote import RemoteFile
 
 _CHUNK = 8 << 20
