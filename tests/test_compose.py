@@ -38,6 +38,17 @@ def test_nothing_listens_beyond_the_machine_unless_asked_to() -> None:
     assert published == {"server": ["${CLEARYEAR_LISTEN:-127.0.0.1}:4200:4200"]}
 
 
+def test_on_the_hosts_network_a_worker_is_heard_on_the_machine_only() -> None:
+    """Its health check tells without a password that it lives, and listens to everyone unless told otherwise."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    hosts = {
+        name: service["environment"].get("PREFECT_WORKER_WEBSERVER_HOST")
+        for name, service in services.items()
+        if service.get("network_mode") == "host" and "--with-healthcheck" in service["command"]
+    }
+    assert hosts == {"cloud-run-worker": "127.0.0.1"}
+
+
 def test_server_and_clients_share_image_and_password() -> None:
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     ours = {name: service for name, service in services.items() if name != "postgres"}
@@ -208,3 +219,32 @@ def test_its_services_carry_a_composite_over_shards(stack: Prefect, scenes: Path
     assert page["api_url"] == "/api"
     # All of it is in PostgreSQL: Prefect's own choice would be a file of SQLite's.
     assert not list((stack.folder / "home").rglob("*.db"))
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_the_cloud_run_workers_health_check_listens_at_loopback_alone(prefect: Prefect, tmp_path: Path) -> None:
+    """By its own command and settings, on a port that is free here."""
+    services, port = Services(), free_port()
+    services.ports["server:4200"] = httpx.URL(prefect.environment["PREFECT_API_URL"]).port or 0
+    environment = services.environment("cloud-run-worker", tmp_path)
+    environment["PREFECT_WORKER_WEBSERVER_PORT"] = str(port)
+    command = services.command("cloud-run-worker")
+    with (
+        httpx.Client(base_url=f"http://127.0.0.1:{port}/", trust_env=False, timeout=60) as api,
+        running_process("worker", command, tmp_path, environment) as worker,
+    ):
+        wait_until_answers(api, "health", worker)
+        assert listeners(port) == {"0100007F"}
+    assert left_over(tmp_path) == []
+
+
+def listeners(port: int) -> set[str]:
+    """The addresses somebody listens at with this port, in /proc's hexadecimal."""
+    found = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            (address, _, number), state = line.split()[1].partition(":"), line.split()[3]
+            if int(number, 16) == port and state == "0A":
+                found.add(address)
+    return found

@@ -114,14 +114,14 @@ def test_a_server_with_a_password_answers_strangers_only_where_nothing_is_told(c
     url = cloud.prefect.environment["PREFECT_API_URL"].removesuffix("/api")
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as stranger:
         described = stranger.get("/openapi.json").raise_for_status().json()["paths"]
-        answers = {}
+        asked = 0
         for path, methods in described.items():
             target = "/api" + re.sub(r"\{\w+\}", "00000000-0000-0000-0000-000000000000", path.removeprefix("/api"))
             for method in methods:
-                answers[f"{method} {target}"] = stranger.request(method, target, json={}).status_code
-        heard = {line.partition(" ")[2] for line, status in answers.items() if status != 401}
-        assert len(answers) > 150
-        assert heard <= OPEN, heard
+                answer = stranger.request(method, target, json={})
+                assert answer.status_code == 401 or target in OPEN, f"{method} {target}: {answer.status_code}"
+                asked += 1
+        assert asked > 150
         assert not stranger.get("/ui-settings").json().keys() & {"password", "auth_string"}
     for path in (
         "events/in",
