@@ -67,11 +67,11 @@ class Cloud:
         objects = self.bucket._store.objects(BUCKET)
         return {k.removeprefix(f"{prefix}/"): o.generation for k, o in objects.items() if k.startswith(f"{prefix}/")}
 
-    def ask(self, job: dict[str, Any], *flags: str) -> str:
+    def ask(self, job: dict[str, Any]) -> str:
         """`prefect deployment run` of a composite, as a user types it; the id of the run."""
         name = "median-composite/on-demand-cloud-run"
         parameter = f"job={json.dumps(job)}"
-        done = self.prefect.command("prefect", "deployment", "run", name, "-p", parameter, *flags)
+        done = self.prefect.command("prefect", "deployment", "run", name, "-p", parameter)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.split("UUID: ")[1].split()[0]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from harness import Prefect, copy_of_prefect_yaml, running_prefect
+from harness import Database, Prefect, copy_of_prefect_yaml, running_prefect
 from hypothesis import settings
 from numpy.typing import NDArray
 
@@ -15,6 +15,8 @@ from clearyear import console
 
 if TYPE_CHECKING:
     from cloud_harness import Cloud
+    from loopback.gcs import GcsServer
+    from loopback.http import HttpServer
 
 # Nothing of a test is kept for the next run; those that are about keeping say where.
 os.environ["CLEARYEAR_CACHE"] = ""
@@ -130,16 +132,71 @@ def poisoned(scenes: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads from elsewhere tries again twice and at once; nobody has read anything yet."""
+    from clearyear.reading import sources
+
+    for name, value in {
+        "CLEARYEAR_RETRIES": "2",
+        "CLEARYEAR_RETRY_SECONDS": "0.005",
+        "GDAL_HTTP_MAX_RETRY": "2",
+        "GDAL_HTTP_RETRY_DELAY": "0.01",
+    }.items():
+        monkeypatch.setenv(name, value)
+    sources._source_of.cache_clear()
+
+
+@pytest.fixture
+def web() -> Iterator["HttpServer"]:
+    """A web server of files, which can be told to fail."""
+    from loopback.http import HttpServer
+
+    with HttpServer() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator["GcsServer"]:
+    """A Cloud Storage of our own with the buckets in and out; GDAL and Google's client find it in the environment."""
+    from loopback.gcs import GcsServer
+
+    from clearyear.stores import gcs
+
+    gcs._gcs_client.cache_clear()
+    with GcsServer() as running:
+        for name, value in running.env().items():
+            monkeypatch.setenv(name, value)
+        # Else the client asks for the bucket too, in a thread of its own, whenever that gets to run.
+        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+        running.create_bucket("in")
+        running.create_bucket("out")
+        yield running
+    gcs._gcs_client.cache_clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers copy what the first has made, whichever process it is of (xdist's have a folder each in one)."""
+    folder = tmp_path_factory.getbasetemp()
+    Database.kept = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prefect.db"
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Prefect with its own server and database for the whole session; starting it takes long."""
     home = tmp_path_factory.mktemp("prefect")
     for name, value in {**console.EMBEDDED, "PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "CRITICAL"}.items():
         os.environ[name] = value
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.testing import utilities
 
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+    database = home / "harness" / "prefect-test.db"
+    Database.put(database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "mkdtemp", lambda: str(database.parent))
+        with utilities.prefect_test_harness(server_startup_timeout=180):
+            Database.keep(database)
+            yield
 
 
 # The annual run is written into the database at most this long before it is due. Prefect's default of 100 days would

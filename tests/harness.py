@@ -4,11 +4,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,13 +57,21 @@ class Prefect:
         found: dict[str, Any] = self.api.get(f"deployments/name/{name}").raise_for_status().json()
         return found
 
-    def submit(self, name: str, *, due: datetime | None = None, **parameters: Any) -> str:
+    def submit(
+        self, name: str, *, due: datetime | None = None, job_variables: dict[str, str] | None = None, **parameters: Any
+    ) -> str:
         """Ask for a run of a deployment, now or as if it had been due then; returns its id."""
         details = {"scheduled_time": due.isoformat()} if due else {}
         state = {"type": "SCHEDULED", "state_details": details}
-        body = {"parameters": parameters, "state": state}
+        body = {"parameters": parameters, "state": state, "job_variables": job_variables or {}}
         run = self.post(f"deployments/{self.deployment(name)['id']}/create_flow_run", body)
         return str(run["id"])
+
+    def retry(self, run_id: str) -> None:
+        """What the button Retry does."""
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+        answer = self.post(f"flow_runs/{run_id}/set_state", {"state": state, "force": True})
+        assert answer["status"] == "ACCEPT", answer
 
     def wait_for(self, run_id: str) -> dict[str, Any]:
         """The final state of a run."""
@@ -123,6 +132,30 @@ def running_prefect(folder: Path, **server_settings: str) -> Iterator[Prefect]:
         raise AssertionError(f"processes are left over: {left}")
 
 
+class Database:
+    """What a server makes at its first start takes longer than all else it does then: it is copied for the next."""
+
+    kept: Path | None = None
+    """Where the first one's lies; conftest says. None: each makes its own."""
+
+    @classmethod
+    def put(cls, database: Path) -> None:
+        """Where a server that has not been started yet will look for it, if there is one by now."""
+        database.parent.mkdir(parents=True, exist_ok=True)
+        if cls.kept and cls.kept.exists():
+            shutil.copy(cls.kept, database)
+
+    @classmethod
+    def keep(cls, database: Path) -> None:
+        """That of a server that has just been started, whole though it runs."""
+        if cls.kept is None or cls.kept.exists():
+            return
+        part = cls.kept.with_name(f"{os.getpid()}.db")
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(part)) as target:
+            source.backup(target)
+        part.replace(cls.kept)
+
+
 @contextmanager
 def running_server(folder: Path, *, password: str = "", **server_settings: str) -> Iterator[Prefect]:
     """A server on a free port, with its database in ``folder``; who has no password, if there is one, is refused."""
@@ -139,11 +172,14 @@ def running_server(folder: Path, *, password: str = "", **server_settings: str) 
         timeout=60,
         transport=PatientTransport(),
     )
+    database = folder / "prefect" / "prefect.db"
+    Database.put(database)
     with (
         client as api,
         running_process("server", serve, folder, environment | server_settings) as server,
     ):
         wait_until_answers(api, "health", server)
+        Database.keep(database)
         yield Prefect(folder=folder, environment=environment, api=api)
 
 

@@ -18,6 +18,7 @@ import rasterio
 import yaml
 from click.testing import CliRunner, Result
 from conftest import write_scene
+from harness import Database
 from oracle import luminance_median, read_all
 from PIL import Image
 from runs import finished
@@ -394,6 +395,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to the whole group, Prefect's own server with it."""
     make_scenes(tmp_path / "scenes", count=3, size=480)
     flags = ("--scenes", str(tmp_path / "scenes"), "--period", "2023", "--out", str(tmp_path / "out"))
+    Database.put(tmp_path / "home" / "prefect.db")
     process = subprocess.Popen(
         [CLEARYEAR, "run", *flags, "--tile-size", "16", "--workers", "1"],
         env={**{k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}, "PREFECT_HOME": str(tmp_path / "home")},

@@ -1,9 +1,11 @@
 """The composite on Cloud Run, everything real but Google: server, worker, deployments, containers' command, clients."""
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
+import yaml
 from cloud_harness import BUCKET, DEPLOY, FILES, PASSWORD, REGION, RUNNER, Cloud, assert_same, until
 
 pytestmark = pytest.mark.e2e
@@ -192,19 +194,30 @@ def test_a_run_takes_the_size_that_its_plan_asks_for(cloud: Cloud, scenes: list[
     assert env["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] == "gcs-bucket/clearyear-results"
 
 
+@pytest.fixture(scope="module")
+def without(cloud: Cloud) -> None:
+    """Deployments of `repair` by one who had not set one of the two variables."""
+    document = yaml.safe_load((FILES / "prefect.yaml").read_text())
+    [repair] = [d for d in document["deployments"] if d["entrypoint"] == "flows.repair.repair"]
+    document["deployments"] = []
+    for variable in ("image", "service_account_name"):
+        made = copy.deepcopy({**repair, "name": f"without-{variable}"})
+        made["work_pool"]["job_variables"][variable] = "{{ CLEARYEAR_NOT_SET }}"
+        document["deployments"].append(made)
+    place = cloud.prefect.folder / "without"
+    place.mkdir()
+    (place / "prefect.yaml").write_text(yaml.safe_dump(document))
+    done = cloud.prefect.command("prefect", "--no-prompt", "deploy", "--all", cwd=place, **DEPLOY)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("without")
 @pytest.mark.parametrize(("left_out", "asked_for"), [("IMAGE", "image"), ("RUNNER", "service_account_name")])
 def test_a_run_without_image_or_account_is_refused_before_it_is_made(
     cloud: Cloud, left_out: str, asked_for: str
 ) -> None:
-    """Deployed without one of the two; Prefect asks for what is required when a run is made."""
-    variables = {name: value for name, value in DEPLOY.items() if name != f"CLEARYEAR_{left_out}"}
-    text = (FILES / "prefect.yaml").read_text().replace("name: on-demand-cloud-run", f"name: without-{asked_for}")
-    place = cloud.prefect.folder / f"without-{asked_for}"
-    place.mkdir()
-    (place / "prefect.yaml").write_text(text)
-    deploy = ("prefect", "--no-prompt", "deploy", "--name", f"without-{asked_for}")
-    done = cloud.prefect.command(*deploy, cwd=place, **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Prefect asks for what is required when a run is made."""
+    assert f'{asked_for}: "{{{{ CLEARYEAR_{left_out} }}}}"' in (FILES / "prefect.yaml").read_text()
     deployment = cloud.prefect.deployment(f"repair/without-{asked_for}")["id"]
     body = {"parameters": {"out": "gs://b/o"}}
     answer = cloud.prefect.api.post(f"deployments/{deployment}/create_flow_run", json=body)

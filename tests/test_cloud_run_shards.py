@@ -94,9 +94,10 @@ def hanging(out: str) -> str:
 
 def begin(cloud: Cloud, out: str) -> Run:
     cloud.bucket.fail(hanging(out), status=None, delay=3600, times=1000)
-    flags = [word for name, value in SETTINGS.items() for word in ("--job-variable", f'env.{name}="{value}"')]
-    before = len(cloud.run.calls)
-    return Run(cloud, out, cloud.ask({**JOB, **SHARDS, "out": f"gs://{BUCKET}/{out}"}, *flags), before)
+    job, before = {**JOB, **SHARDS, "out": f"gs://{BUCKET}/{out}"}, len(cloud.run.calls)
+    variables = {f"env.{name}": value for name, value in SETTINGS.items()}
+    run_id = cloud.prefect.submit("median-composite/on-demand-cloud-run", job_variables=variables, job=job)
+    return Run(cloud, out, run_id, before)
 
 
 def ids(written: dict[str, int]) -> set[str]:

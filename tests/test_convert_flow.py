@@ -164,8 +164,7 @@ def test_fifty_images_five_broken_and_a_kill_in_the_middle(quiet: Prefect, tmp_p
     make_images(inbox / "again", 50)
     for name in names[45:]:
         (inbox / "again" / name).rename(inbox / name)
-    retried = quiet.command("prefect", "flow-run", "retry", second)
-    assert retried.returncode == 0, retried.stdout + retried.stderr
+    quiet.retry(second)
     state = quiet.wait_for(second)
     assert (state["name"], state["message"]) == ("Completed", "5 images of 1 list converted")
     assert len(list(out.glob("*.convert.json"))) == 50

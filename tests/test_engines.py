@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from harness import Database
 from runs import plan_of
 
 from clearyear.budget import budget, process_budget
@@ -222,6 +223,7 @@ if __name__ == "__main__":  # a process that is started reads this file, too
 def test_processes_use_the_commands_own_server(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    Database.put(tmp_path / "prefect" / "prefect.db")
     script = tmp_path / "there.py"
     script.write_text(CODE)
     done = subprocess.run(

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from cloud_harness import Cloud
+from harness import Database
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -84,6 +85,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_the_server_does_not_outlive_a_command_that_is_killed(when: str, tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    if when == "ready":
+        Database.put(tmp_path / "prefect" / "prefect.db")
     with (tmp_path / "pid").open("w") as file:  # a server that lives on would keep a pipe open
         command = [sys.executable, "-c", KILLED, when]
         subprocess.run(command, env=environment, stdout=file, timeout=300, cwd=tmp_path)
