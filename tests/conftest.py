@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from loopback.gcs import GcsServer
     from loopback.http import HttpServer
 
+    from clearyear.plan import Plan
+
 # Nothing of a test is kept for the next run; those that are about keeping say where.
 os.environ["CLEARYEAR_CACHE"] = ""
 
@@ -130,6 +132,30 @@ def poisoned(scenes: Path) -> Path:
     data[offset : offset + size] = bytes(size)
     path.write_bytes(data)
     return path
+
+
+@pytest.fixture
+def flags(scenes: Path, tmp_path: Path) -> tuple[str, ...]:
+    """A small job on the command line: 12 windows."""
+    return ("--scenes", str(scenes), "--period", "2023", "--out", str(tmp_path / "out"), "--tile-size", "16")
+
+
+@pytest.fixture
+def done(scenes: Path, tmp_path: Path) -> "Plan":
+    """A run of 12 windows, complete and published."""
+    from runs import finished
+
+    return finished(scenes, tmp_path / "out", layers=["count", "source"])
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mosaic's image must not be encoded again."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr("clearyear.mosaic._encode_once", refuse)
 
 
 @pytest.fixture

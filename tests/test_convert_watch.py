@@ -5,7 +5,6 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import write_scene
-from loopback.gcs import GcsServer
 
 from clearyear.convert import image as module
 from clearyear.convert.raster import write_cog
@@ -24,7 +22,7 @@ from clearyear.convert.run import Result, convert_all
 from clearyear.convert.tickets import Ticket
 from clearyear.convert.watch import Taken, reopen, take_all
 from clearyear.errors import InputError, StoreError
-from clearyear.stores import Store, gcs, open_store
+from clearyear.stores import Store, open_store
 
 LIST = b"path,bands\r\na.tif,3\r\nbroken.tif,3\r\nb.tif,1"
 
@@ -49,24 +47,12 @@ class Dying:
         return found
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        running.create_bucket("bucket")
-        for name, value in running.env().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-        yield running
-    gcs._gcs_client.cache_clear()
-
-
 @pytest.fixture(params=["file", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A folder or a prefix to watch, with two images and a broken one in it, and no list yet."""
     if request.param == "gs":
-        request.getfixturevalue("server")
-    root = str(tmp_path / "in") if request.param == "file" else "gs://bucket/in"
+        request.getfixturevalue("bucket")
+    root = str(tmp_path / "in") if request.param == "file" else "gs://in/in"
     store = open_store(root)
     pixels = np.arange(3 * 20 * 20, dtype=np.uint8).reshape(3, 20, 20)
     image = write_scene(tmp_path / "image.tif", pixels).read_bytes()
@@ -77,7 +63,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def out(place: str) -> str:
-    return f"{place}/../out" if "://" not in place else "gs://bucket/out"
+    return f"{place}/../out" if "://" not in place else "gs://in/out"
 
 
 @pytest.fixture

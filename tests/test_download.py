@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from clearyear import download as module
 from clearyear.download import download
 from clearyear.errors import ReadError, StoreError
 from clearyear.scenes.template import DateTemplate, months_of
-from clearyear.stores import Entry, gcs, stat_uri
+from clearyear.stores import Entry, stat_uri
 
 CHUNK = 1 << 16
 DATA = np.random.default_rng(1).bytes(5 * CHUNK + 123)
@@ -31,10 +30,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def web() -> Iterator[HttpServer]:
-    with HttpServer() as running:
-        running.files["/a.tgz"] = DATA
-        yield running
+def web(web: HttpServer) -> HttpServer:
+    web.files["/a.tgz"] = DATA
+    return web
 
 
 def entry_of(web: HttpServer, name: str = "/a.tgz") -> Entry:
@@ -168,19 +166,13 @@ def test_an_etag_that_is_no_md5_is_outvoted_by_two_equal_downloads(tmp_path: Pat
         assert (tmp_path / tag).read_bytes() == DATA
 
 
-def test_a_bucket_tells_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as server:
-        server.create_bucket("in")
-        for name, value in server.env().items():
-            monkeypatch.setenv(name, value)
-        server.put("in", "m/a.tgz", DATA)
-        entry = stat_uri("gs://in/m/a.tgz")
-        assert entry is not None
-        found = download(entry, tmp_path / "a.tgz")
-        assert found.verified == "md5 (the store)"
-        assert (tmp_path / "a.tgz").read_bytes() == DATA
-    gcs._gcs_client.cache_clear()
+def test_a_bucket_tells_its_checksum(tmp_path: Path, bucket: GcsServer) -> None:
+    bucket.put("in", "m/a.tgz", DATA)
+    entry = stat_uri("gs://in/m/a.tgz")
+    assert entry is not None
+    found = download(entry, tmp_path / "a.tgz")
+    assert found.verified == "md5 (the store)"
+    assert (tmp_path / "a.tgz").read_bytes() == DATA
 
 
 def test_an_s3_bucket_by_a_glob_with_its_etag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from clearyear.report import make_report
 from clearyear.report_text import missing_csv
 from clearyear.scenes import find_scenes
 from clearyear.scenes.manifest import read_payload
-from clearyear.stores import Store, gcs, open_store
+from clearyear.stores import Store, open_store
 from clearyear.window import compute_window
 from tasks.logs import OperatorLog
 
@@ -35,23 +34,12 @@ CLIMBING = ["../out.tif", "tiles/../../out.tif", "/etc/passwd", "~/x", "a\\..\\b
 SECRET = "hunter2hunter2"
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        for name, value in {**running.env(), "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true"}.items():
-            monkeypatch.setenv(name, value)
-        running.create_bucket("in")
-        yield running
-    gcs._gcs_client.cache_clear()
-
-
 # -- names ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CLIMBING)
 @pytest.mark.parametrize("where", ["folder", "bucket"])
-def test_no_name_leads_out_of_a_store(tmp_path: Path, server: GcsServer, where: str, name: str) -> None:
+def test_no_name_leads_out_of_a_store(tmp_path: Path, bucket: GcsServer, where: str, name: str) -> None:
     (tmp_path / "in" / "tiles").mkdir(parents=True)
     (tmp_path / "out.tif").write_bytes(b"mine")
     store: Store = open_store(str(tmp_path / "in") if where == "folder" else "gs://in/deep")
@@ -67,7 +55,7 @@ def test_no_name_leads_out_of_a_store(tmp_path: Path, server: GcsServer, where: 
         with pytest.raises(InputError, match="leads out of its folder"):
             act()
     assert (tmp_path / "out.tif").read_bytes() == b"mine"
-    assert server.keys("in") == []
+    assert bucket.keys("in") == []
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "", "-x", ".x", "x" * 65, "x\n", "ä"])
@@ -145,19 +133,19 @@ LOCAL = [
 
 @pytest.mark.parametrize("address", LOCAL)
 @pytest.mark.parametrize("kind", ["csv", "json"])
-def test_a_manifest_in_a_bucket_names_no_file_of_this_machine(server: GcsServer, kind: str, address: str) -> None:
-    server.put("in", "list.csv", f"uri\n{address}\n".encode())
-    server.put("in", "list.json", json.dumps([{"uri": address}]).encode())
+def test_a_manifest_in_a_bucket_names_no_file_of_this_machine(bucket: GcsServer, kind: str, address: str) -> None:
+    bucket.put("in", "list.csv", f"uri\n{address}\n".encode())
+    bucket.put("in", "list.json", json.dumps([{"uri": address}]).encode())
     with pytest.raises(InputError, match="a file of this machine or out of its folder"):
         find_scenes(f"gs://in/list.{kind}")
 
 
 @pytest.mark.parametrize("address", LOCAL)
-def test_a_payload_in_a_bucket_reads_and_writes_no_file_of_this_machine(server: GcsServer, address: str) -> None:
+def test_a_payload_in_a_bucket_reads_and_writes_no_file_of_this_machine(bucket: GcsServer, address: str) -> None:
     good = "gs://in/a_20230101.tif"
     for datasets, destination in (([address], "gs://in/out.tif"), ([good], address), ([good], "out.tif")):
         document = {"datasets": datasets, "window": [0, 0, 1, 1], "destination": destination}
-        server.put("in", "payload.json", json.dumps(document).encode())
+        bucket.put("in", "payload.json", json.dumps(document).encode())
         with pytest.raises(InputError, match="a file of this machine or out of its folder"):
             read_payload("gs://in/payload.json")
 
@@ -269,10 +257,10 @@ def test_an_address_with_a_password_is_refused_without_it(scenes: Path, tmp_path
         assert SECRET not in "".join(traceback.format_exception_only(caught.value))
 
 
-def test_what_a_bucket_says_is_kept_without_secrets(server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_bucket_says_is_kept_without_secrets(bucket: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service, or a proxy before it, may repeat in an error what it was sent."""
     monkeypatch.setattr("loopback.gcs.error_reply", _telling_tales)
-    server.fail("GET", status=403, times=9)
+    bucket.fail("GET", status=403, times=9)
     with pytest.raises((InputError, StoreError)) as caught:
         open_store("gs://in/x").read("a")
     assert "Not allowed" in str(caught.value)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ from clearyear.stores import stat_uri
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (3, 256, 256), np.uint8)
 FAR = Window(col_off=192, row_off=192, width=64, height=64)
-
-
-@pytest.fixture
-def web() -> Iterator[HttpServer]:
-    with HttpServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def web() -> Iterator[HttpServer]:
+def web(web: HttpServer) -> HttpServer:
     """A source of archives, as the Earth Observation Group has it."""
-    with HttpServer() as running:
-        for name, content in months.files_of("202301").items():
-            stem = name.removesuffix(".avg_rade9h.tif")
-            inside = {f"{Path(stem).name}.cf_cvg.tif": b"how many", f"{Path(name).name}": content}
-            running.files[f"/{stem}.tgz"] = months.tgz(inside)
-        yield running
+    for name, content in months.files_of("202301").items():
+        stem = name.removesuffix(".avg_rade9h.tif")
+        inside = {f"{Path(stem).name}.cf_cvg.tif": b"how many", f"{Path(name).name}": content}
+        web.files[f"/{stem}.tgz"] = months.tgz(inside)
+    return web
 
 
 def job_of(source: str, out: Path, **changes: Any) -> LightsJob:

@@ -1,7 +1,7 @@
 """A worker's payload, as the course sends it: one window of these datasets, to that destination."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from rasterio.io import MemoryFile
 
 from clearyear.errors import InputError, WindowError
 from clearyear.payload import run_payload
-from clearyear.stores import gcs
 
 Send = Callable[..., dict[str, Any]]
 WINDOW = [10, 5, 30, 20]
@@ -87,31 +86,16 @@ def test_nothing_to_see_is_empty_not_an_error(send: Send, tmp_path: Path) -> Non
         assert not dataset.read().any()
 
 
-def test_from_bucket_to_bucket(send: Send, datasets: list[Path], server: GcsServer, tmp_path: Path) -> None:
+def test_from_bucket_to_bucket(send: Send, datasets: list[Path], bucket: GcsServer, tmp_path: Path) -> None:
     for path in datasets:
-        server.put("scenes", f"2023/{path.name}", path.read_bytes())
-    found = send(
-        datasets=[f"gs://scenes/2023/{p.name}" for p in datasets], destination="gs://results/a/x00010_y00005.tif"
-    )
-    assert found["uri"] == "gs://results/a/x00010_y00005.tif"
-    assert server.keys("results") == ["a/x00010_y00005.tif"]
-    data = server.get("results", "a/x00010_y00005.tif")
+        bucket.put("in", f"2023/{path.name}", path.read_bytes())
+    found = send(datasets=[f"gs://in/2023/{p.name}" for p in datasets], destination="gs://out/a/x00010_y00005.tif")
+    assert found["uri"] == "gs://out/a/x00010_y00005.tif"
+    assert bucket.keys("out") == ["a/x00010_y00005.tif"]
+    data = bucket.get("out", "a/x00010_y00005.tif")
     assert data is not None
     with MemoryFile(data) as memory, memory.open() as dataset:
         assert np.array_equal(dataset.read(), luminance_median(read_all(datasets)[:, :, 5:25, 10:40])[0])
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        running.create_bucket("scenes")
-        running.create_bucket("results")
-        for name, value in running.env().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-        yield running
-    gcs._gcs_client.cache_clear()
 
 
 # -- what is refused -----------------------------------------------------------------------------------------

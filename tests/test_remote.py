@@ -1,7 +1,6 @@
 """Scenes that lie elsewhere: the pixels of the local file, few requests, one version, and every failure named."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +21,14 @@ from clearyear.reading.ranges import GAP_BYTES, Block, ranges
 from clearyear.reading.sources import GdalSource, source_of
 from clearyear.reading.stack import FailedRead, read_stack
 from clearyear.scenes import Scene, find_scenes
-from clearyear.stores import gcs
 
 WHOLE = Window(col_off=0, row_off=0, width=90, height=70)
 CORNER = Window(col_off=64, row_off=48, width=16, height=16)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries again without long waits; a process that has read nothing yet."""
-    for name, value in {
-        "CLEARYEAR_RETRIES": "3",
-        "CLEARYEAR_RETRY_SECONDS": "0.005",
-        "GDAL_HTTP_MAX_RETRY": "2",
-        "GDAL_HTTP_RETRY_DELAY": "0.01",
-    }.items():
-        monkeypatch.setenv(name, value)
-    sources._source_of.cache_clear()
-
-
-@pytest.fixture
-def web() -> Iterator[HttpServer]:
-    with HttpServer() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    """A Cloud Storage of our own, to which the environment points."""
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        running.create_bucket("in")
-        for name, value in running.env().items():
-            monkeypatch.setenv(name, value)
-        yield running
-    gcs._gcs_client.cache_clear()
+def thrice(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARYEAR_RETRIES", "3")
 
 
 @pytest.fixture(params=["http", "gs"])

@@ -18,27 +18,13 @@ from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, prepare
 from clearyear.publish import conclude, publish
-from clearyear.reading import sources
 from clearyear.report import Report
 from clearyear.scenes import find_scenes
 from clearyear.stores import Store, gdal_path, open_store, parent_of, s3, shown, split_uri, stat_uri
 from clearyear.stores.s3 import S3Store
 from clearyear.window import compute_window
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"CLEARYEAR_RETRIES": "2", "CLEARYEAR_RETRY_SECONDS": "0.005"}.items():
-        monkeypatch.setenv(name, value)
-    for name, value in {"GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_RETRY_DELAY": "0.01"}.items():
-        monkeypatch.setenv(name, value)
-    sources._source_of.cache_clear()
-
-
-@pytest.fixture
-def web() -> Iterator[HttpServer]:
-    with HttpServer() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")

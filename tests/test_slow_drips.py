@@ -4,7 +4,6 @@ The answers below would end by themselves after ten seconds and more, and rightl
 failure, and fails the test.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from loopback.http import HttpServer
 
 from clearyear.errors import StoreError
 from clearyear.grid import Grid, Window
-from clearyear.reading import gdal, sources
+from clearyear.reading import gdal
 from clearyear.reading.stack import read_stack
 from clearyear.scenes import Scene, find_scenes
-from clearyear.stores import gcs, open_store
+from clearyear.stores import open_store
 
 GRID = Grid(crs="EPSG:32631", transform=(10, 0, 0, 0, -10, 0), width=128, height=128, block=(64, 64))
 FIRST, OTHER = (Window(col_off=x, row_off=x, width=64, height=64) for x in (0, 64))
@@ -28,36 +27,15 @@ DRIP = 0.001
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """All limits are what they are, only nearer."""
     for name, value in {
         "CLEARYEAR_REQUEST_SECONDS": "0.5",
         "CLEARYEAR_RETRIES": "1",
-        "CLEARYEAR_RETRY_SECONDS": "0.005",
         "GDAL_HTTP_MAX_RETRY": "1",
-        "GDAL_HTTP_RETRY_DELAY": "0.01",
         "GDAL_HTTP_LOW_SPEED_TIME": "1",
-        "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    sources._source_of.cache_clear()
-
-
-@pytest.fixture
-def web() -> Iterator[HttpServer]:
-    with HttpServer() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        running.create_bucket("in")
-        for name, value in running.env().items():
-            monkeypatch.setenv(name, value)
-        yield running
-    gcs._gcs_client.cache_clear()
 
 
 @pytest.fixture(params=["https-auto", "https-gdal", "gs-auto", "gs-gdal"])

@@ -12,6 +12,7 @@ import pytest
 from affine import Affine
 from click.testing import CliRunner
 from conftest import write_scene
+from loopback.http import HttpServer
 from loopback.stac import StacApi
 
 from clearyear.backfill import jobs_of
@@ -196,12 +197,9 @@ def api(earth: Path, web: Any) -> Iterator[StacApi]:
 
 
 @pytest.fixture
-def web(earth: Path) -> Iterator[Any]:
-    from loopback.http import HttpServer
-
-    with HttpServer() as running:
-        running.files |= {f"/{path.name}": path.read_bytes() for path in (earth / "scenes").glob("*.tif")}
-        yield running
+def web(web: HttpServer, earth: Path) -> HttpServer:
+    web.files |= {f"/{path.name}": path.read_bytes() for path in (earth / "scenes").glob("*.tif")}
+    return web
 
 
 def test_an_api_is_asked_for_half_a_day_more_and_what_was_saved_gives_the_same(api: StacApi, tmp_path: Path) -> None:

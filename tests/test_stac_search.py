@@ -37,11 +37,7 @@ AUGUST = ["S2B_33TWL_20230810_0_L2A", "S2B_33TWL_20230813_0_L2A", "S2A_33TWL_202
           "S2A_33TWL_20230818_0_L2A", "S2B_33TWL_20230820_0_L2A"]  # fmt: skip
 COLLECTION = "sentinel-2-l2a"
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLEARYEAR_RETRIES", "2")
-    monkeypatch.setenv("CLEARYEAR_RETRY_SECONDS", "0.001")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
@@ -229,11 +225,10 @@ def test_two_items_of_one_name_are_one_or_refused(api: StacApi) -> None:
 
 
 @pytest.fixture
-def web(tmp_path: Path) -> Iterator[HttpServer]:
-    with HttpServer() as running:
-        path = write_scene(tmp_path / "one.tif", np.ones((1, 20, 30), np.uint16))
-        running.files["/B04.tif"] = running.files["/SCL.tif"] = path.read_bytes()
-        yield running
+def web(web: HttpServer, tmp_path: Path) -> HttpServer:
+    path = write_scene(tmp_path / "one.tif", np.ones((1, 20, 30), np.uint16))
+    web.files["/B04.tif"] = web.files["/SCL.tif"] = path.read_bytes()
+    return web
 
 
 def put_elsewhere(api: StacApi, base: str) -> None:

@@ -23,7 +23,7 @@ from clearyear.prepare import find_plan, make_plan, prepare
 from clearyear.publish import conclude, publish
 from clearyear.reading import gdal
 from clearyear.report import Report
-from clearyear.stores import gcs, open_store
+from clearyear.stores import open_store
 from clearyear.window import compute_window
 
 
@@ -77,19 +77,13 @@ class Weather:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        quick = {"GDAL_HTTP_MAX_RETRY": "8", "GDAL_HTTP_RETRY_DELAY": "0.01", "CLEARYEAR_RETRY_SECONDS": "0.01"}
-        quick |= {"CLEARYEAR_REQUEST_SECONDS": "0.5", "GDAL_HTTP_LOW_SPEED_TIME": "1"}  # what drips is given up sooner
-        for name, value in {**running.env(), **quick}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-        _hurry(monkeypatch)
-        for bucket in ("in", "out"):
-            running.create_bucket(bucket)
-        yield running
-    gcs._gcs_client.cache_clear()
+def bucket(bucket: GcsServer, monkeypatch: pytest.MonkeyPatch) -> GcsServer:
+    quick = {"GDAL_HTTP_MAX_RETRY": "8", "GDAL_HTTP_RETRY_DELAY": "0.01", "CLEARYEAR_RETRY_SECONDS": "0.01"}
+    quick |= {"CLEARYEAR_REQUEST_SECONDS": "0.5", "GDAL_HTTP_LOW_SPEED_TIME": "1"}  # what drips is given up sooner
+    for name, value in quick.items():
+        monkeypatch.setenv(name, value)
+    _hurry(monkeypatch)
+    return bucket
 
 
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,47 +108,47 @@ def _forget_what_was_read() -> None:
 
 
 def test_three_of_ten_requests_go_wrong_and_every_byte_is_right(
-    server: GcsServer, scenes: Path, tmp_path: Path
+    bucket: GcsServer, scenes: Path, tmp_path: Path
 ) -> None:
     for path in scenes.glob("*.tif"):
-        server.put("in", f"t31tcj/{path.name}", path.read_bytes())
+        bucket.put("in", f"t31tcj/{path.name}", path.read_bytes())
     assert run(prepare(job("gs://in/t31tcj", "gs://out/calm"))).status == "complete"
     _forget_what_was_read()
-    weather = server._http.answer = Weather(server, 0.3, seed=4)
+    weather = bucket._http.answer = Weather(bucket, 0.3, seed=4)
     plan = _again(lambda: prepare(job("gs://in/t31tcj", "gs://out/rough")))
     report = run(plan)
-    server._http.answer = weather.answer
+    bucket._http.answer = weather.answer
     assert sum(weather.seen.values()) > 30
     assert (report.status, report.failed_reads) == ("complete", 0)
     assert len(weather.seen) == 7
     assert all(weather.seen.values()), weather.seen
-    for key in server.keys("out"):
+    for key in bucket.keys("out"):
         if key.startswith("calm/") and key.endswith((".tif", ".jpg", ".sha256")):
-            assert server.get("out", key.replace("calm/", "rough/", 1)) == server.get("out", key), key
+            assert bucket.get("out", key.replace("calm/", "rough/", 1)) == bucket.get("out", key), key
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [(403, "Not allowed to (read|write) gs://out"), (404, "The bucket of gs://out/.* does not exist")],
 )
-def test_a_bucket_closed_or_gone_in_the_middle(server: GcsServer, scenes: Path, status: int, words: str) -> None:
+def test_a_bucket_closed_or_gone_in_the_middle(bucket: GcsServer, scenes: Path, status: int, words: str) -> None:
     """One sentence; when it is mended the same command goes on, and computes nothing twice."""
     plan = prepare(job(str(scenes), "gs://out/x"))
     store = open_store(plan.destination)
     compute_window(plan, plan.windows[0], store)
-    answer = server._http.answer
+    answer = bucket._http.answer
     closed = HttpError(status, "notFound", "The specified bucket does not exist: out" if status == 404 else "closed")
-    server._http.answer = lambda request: (error_reply(request, closed), None)
+    bucket._http.answer = lambda request: (error_reply(request, closed), None)
     with pytest.raises(InputError, match=words) as caught:
         compute_window(plan, plan.windows[1], store)
     assert not caught.value.transient
     assert "\n" not in str(caught.value)
-    server._http.answer = answer
-    first = server.get("out", f"x/luminance-median/2023--P1Y/{plan.tile_name(plan.windows[0])}")
-    server.requests.clear()
+    bucket._http.answer = answer
+    first = bucket.get("out", f"x/luminance-median/2023--P1Y/{plan.tile_name(plan.windows[0])}")
+    bucket.requests.clear()
     assert run(find_plan("gs://out/x")).status == "complete"
-    assert server.get("out", f"x/luminance-median/2023--P1Y/{plan.tile_name(plan.windows[0])}") == first
-    sent = [r for r in server.requests if r.path.startswith("/upload/") and plan.windows[0].id.encode() in r.body]
+    assert bucket.get("out", f"x/luminance-median/2023--P1Y/{plan.tile_name(plan.windows[0])}") == first
+    sent = [r for r in bucket.requests if r.path.startswith("/upload/") and plan.windows[0].id.encode() in r.body]
     assert sent == []
 
 

@@ -18,7 +18,7 @@ from loopback.gcs import GcsServer
 
 from clearyear.errors import ClearyearError, InputError, StoreError
 from clearyear.scenes import find_scenes
-from clearyear.stores import Store, gcs, gdal_path, open_store, parent_of, split_uri, stat_uri
+from clearyear.stores import Store, gdal_path, open_store, parent_of, split_uri, stat_uri
 from clearyear.stores.gcs import GcsStore
 from clearyear.stores.local import LocalStore
 
@@ -26,16 +26,9 @@ SCRATCH = ".clearyear-tmp"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    """A Cloud Storage of our own, to which the environment points."""
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        running.create_bucket("bucket")
-        for name, value in running.env().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-        yield running
-    gcs._gcs_client.cache_clear()
+def bucket(bucket: GcsServer) -> GcsServer:
+    bucket.create_bucket("bucket")
+    return bucket
 
 
 @pytest.fixture(params=["file", "gs"])
@@ -43,7 +36,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Either kind, for what must hold of both."""
     if request.param == "file":
         return open_store(str(tmp_path / "out"))
-    request.getfixturevalue("server")
+    request.getfixturevalue("bucket")
     return open_store("gs://bucket/out")
 
 
@@ -237,55 +230,55 @@ def test_destination_below_a_file(tmp_path: Path) -> None:
 # -- a bucket ------------------------------------------------------------------------------------------------
 
 
-def test_prefix_is_a_folder(server: GcsServer) -> None:
+def test_prefix_is_a_folder(bucket: GcsServer) -> None:
     for key in ("out/a", "out/b/c", "out/b/", "outer/d", "e"):
-        server.put("bucket", key, b"x")
+        bucket.put("bucket", key, b"x")
     assert [e.name for e in open_store("gs://bucket/out/").entries()] == ["a", "b/c"]
     assert [e.name for e in open_store("gs://bucket").entries()] == ["e", "out/a", "out/b/c", "outer/d"]
     assert [e.uri for e in open_store("gs://bucket/out").entries("b/")] == ["gs://bucket/out/b/c"]
     assert open_store("gs://bucket/none").entries() == []
 
 
-def test_missing_bucket_is_the_users_to_correct(server: GcsServer) -> None:
+def test_missing_bucket_is_the_users_to_correct(bucket: GcsServer) -> None:
     store = open_store("gs://nowhere/out")
     for call in (store.entries, lambda: store.write("a", b"x"), lambda: store.read("a")):
         with pytest.raises(InputError, match=r"The bucket of gs://nowhere/out/.* does not exist.*correct its name"):
             call()
 
 
-def test_missing_object_is_no_missing_bucket_whatever_they_are_called(server: GcsServer) -> None:
-    server.create_bucket("my-bucket")
+def test_missing_object_is_no_missing_bucket_whatever_they_are_called(bucket: GcsServer) -> None:
+    bucket.create_bucket("my-bucket")
     with pytest.raises(StoreError, match="Cannot read gs://my-bucket/bucket: it is not there"):
         open_store("gs://my-bucket").read("bucket")
 
 
-def test_503_is_tried_again(server: GcsServer) -> None:
+def test_503_is_tried_again(bucket: GcsServer) -> None:
     store = open_store("gs://bucket/out")
-    server.fail(r"^POST /upload/", status=503)
+    bucket.fail(r"^POST /upload/", status=503)
     store.write("a", b"data")
-    server.fail(r"^GET /download/.*/out/a$", status=503)
+    bucket.fail(r"^GET /download/.*/out/a$", status=503)
     assert store.read("a") == b"data"
-    assert [r.method for r in server.requests if "upload" in r.path] == ["POST", "POST"]
-    assert [r.method for r in server.requests if "download" in r.path] == ["GET", "GET"]
+    assert [r.method for r in bucket.requests if "upload" in r.path] == ["POST", "POST"]
+    assert [r.method for r in bucket.requests if "download" in r.path] == ["GET", "GET"]
 
 
-def test_write_that_was_done_but_not_confirmed_counts(server: GcsServer) -> None:
+def test_write_that_was_done_but_not_confirmed_counts(bucket: GcsServer) -> None:
     """The retry meets its own first attempt; that is success, not a conflict."""
-    server.fail(r"^POST /upload/", truncate=0)
+    bucket.fail(r"^POST /upload/", truncate=0)
     open_store("gs://bucket/out").write("a", b"mine")
-    assert server.get("bucket", "out/a") == b"mine"
+    assert bucket.get("bucket", "out/a") == b"mine"
 
 
 @pytest.mark.parametrize("theirs", [b"theirs", b"ours!!"])
 def test_write_does_not_overwrite_what_came_between(
-    server: GcsServer, monkeypatch: pytest.MonkeyPatch, theirs: bytes
+    bucket: GcsServer, monkeypatch: pytest.MonkeyPatch, theirs: bytes
 ) -> None:
     """Another writer wins between our look and our upload: told, unless it wrote the same bytes."""
     look = GcsStore._generation
 
     def slow(self: GcsStore, name: str) -> int:
         generation = look(self, name)
-        server.put("bucket", "out/a", theirs)
+        bucket.put("bucket", "out/a", theirs)
         return generation
 
     monkeypatch.setattr(GcsStore, "_generation", slow)
@@ -293,11 +286,11 @@ def test_write_does_not_overwrite_what_came_between(
     with nullcontext() if theirs == b"ours!!" else said as caught:
         open_store("gs://bucket/out").write("a", b"ours!!")
     assert caught is None or caught.value.transient
-    assert server.get("bucket", "out/a") == theirs
+    assert bucket.get("bucket", "out/a") == theirs
 
 
-def test_forbidden_is_the_users_to_mend(server: GcsServer) -> None:
-    server.fail(r"/storage/v1/b/bucket/o", status=403, times=9)
+def test_forbidden_is_the_users_to_mend(bucket: GcsServer) -> None:
+    bucket.fail(r"/storage/v1/b/bucket/o", status=403, times=9)
     with pytest.raises(InputError, match=r"Not allowed to list gs://bucket/out/.*gcloud auth application"):
         open_store("gs://bucket/out").entries()
 
@@ -342,7 +335,7 @@ def test_of_many_who_swap_at_once_one_is_served(store: Store, there: bool) -> No
         assert store.read(name) == f"{served.index(True)} was here".encode()
 
 
-def test_a_swap_whose_answer_was_lost_is_ours(server: GcsServer) -> None:
+def test_a_swap_whose_answer_was_lost_is_ours(bucket: GcsServer) -> None:
     store = open_store("gs://bucket/out")
     version = store.swap("ticket", b"mine", None)
     assert store.swap("ticket", b"mine", None) == version  # the client's second attempt looks like this

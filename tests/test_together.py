@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from clearyear.plan import Plan
 from clearyear.prepare import prepare
 from clearyear.publish import conclude, publish
 from clearyear.report import Report
-from clearyear.stores import gcs, open_store
+from clearyear.stores import open_store
 from clearyear.window import compute_window
 
 Runner = Callable[[Plan], Report]
@@ -116,19 +116,8 @@ def test_three_processes_run_one_plan(scenes: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "both").rglob(".clearyear-tmp"))
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    gcs._gcs_client.cache_clear()
-    with GcsServer() as running:
-        for name, value in {**running.env(), "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true"}.items():
-            monkeypatch.setenv(name, value)
-        running.create_bucket("out")
-        yield running
-    gcs._gcs_client.cache_clear()
-
-
 @pytest.mark.usefixtures("in_step")
-def test_two_products_of_one_name_in_one_process(server: GcsServer, scenes: Path, tmp_path: Path) -> None:
+def test_two_products_of_one_name_in_one_process(bucket: GcsServer, scenes: Path, tmp_path: Path) -> None:
     """To two places, and each gets its own pixels."""
     few = sorted(map(str, scenes.glob("*.tif")))[:3]
 
@@ -141,7 +130,7 @@ def test_two_products_of_one_name_in_one_process(server: GcsServer, scenes: Path
     assert [report.status for report in (*there, *here)] == ["complete"] * 4, (there, here)
     for name in ("all", "few"):
         key = f"{name}/luminance-median/2023--P1Y/luminance-median_2023--P1Y.tif"
-        found = server.get("out", key)
+        found = bucket.get("out", key)
         assert found is not None
         assert hashlib.sha256(found).hexdigest() == rasters(tmp_path / name)[Path(key).name], name
 
