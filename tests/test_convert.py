@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,19 +14,14 @@ import rasterio
 import tifffile
 from affine import Affine
 from conftest import DATA, write_scene
+from conversions import RNG, assert_same, bytes_of, convert, left_in, picture_of
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp
 
 from clearyear.convert import image as module
-from clearyear.convert.image import convert_image
-from clearyear.convert.picture import Bands, Picture, choose_bands, write_jpeg
 from clearyear.convert.raster import differences, open_source, write_cog
-from clearyear.convert.record import Image, Options, Record
-from clearyear.convert.stretch import Stretch, percentiles
 from clearyear.errors import ClearyearError, InputError, ReadError
-from clearyear.stores.local import LocalStore
 
 FOLDER = DATA / "conformance"
 REFUSED = {
@@ -36,7 +30,6 @@ REFUSED = {
     "rouault__byte_truncated.tif": "byte_truncated.tif, band 1: IReadBlock failed at X offset 0, Y offset 0",
 }
 BIG = "cogeotiff__image_web_z5_z11.tif"
-RNG = np.random.default_rng(20)
 
 
 def conformance() -> list[str]:
@@ -44,45 +37,6 @@ def conformance() -> list[str]:
         return []
     with (FOLDER / "manifest.csv").open() as table:
         return [row["file"] for row in csv.DictReader(table) if row["file"].endswith(".tif") and row["file"] != BIG]
-
-
-def convert(path: Path, out: Path, *, bands: Bands = None, **options: Any) -> Record:
-    return convert_image(Image(source=str(path), name=path.stem, bands=bands), str(out), Options(**options)).record
-
-
-def picture_of(record: Record) -> Picture:
-    assert record.picture is not None
-    return record.picture
-
-
-def left_in(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def assert_same(source: Path, cog: Path) -> None:
-    """By rasterio alone, whole: what ``differences`` looks at, and that the COG is one."""
-    from rio_cogeo.cogeo import cog_validate
-
-    with (
-        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"),  # GDAL itself finds the .msk
-        rasterio.open(source, driver="GTiff") as one,
-        rasterio.open(cog, driver="GTiff") as other,
-    ):
-        assert one.profile["dtype"] == other.profile["dtype"]
-        assert one.read().tobytes() == other.read().tobytes()
-        assert np.array_equal(one.read_masks(), other.read_masks())
-        assert np.array_equal(one.dataset_mask(), other.dataset_mask())
-        assert (one.crs, one.transform) == (other.crs, other.transform)
-        assert [vars(p) | {"id": 0} for p in one.gcps[0]] == [vars(p) | {"id": 0} for p in other.gcps[0]]
-        assert repr(one.nodatavals) == repr(other.nodatavals)
-        assert (one.scales, one.offsets, one.units) == (other.scales, other.offsets, other.units)
-        assert (one.descriptions, one.colorinterp) == (other.descriptions, other.colorinterp)
-        assert one.tags() == other.tags()
-        if one.colorinterp[0] == ColorInterp.palette:
-            assert one.colormap(1) == other.colormap(1)
-        assert max(other.width, other.height) <= 512 or other.overviews(1)
-        assert other.compression.value == "LZW"
-    assert cog_validate(cog, strict=True, quiet=True)[0]
 
 
 # -- every awkward kind ------------------------------------------------------------------------------------------
@@ -153,10 +107,6 @@ def test_every_sample_type(dtype: str, compress: str, tmp_path: Path) -> None:
     if not jpeg:
         with pytest.raises(InputError, match="its samples are complex numbers"):
             convert(path, tmp_path / "other")
-
-
-def bytes_of(shape: tuple[int, ...]) -> NDArray[Any]:
-    return RNG.integers(0, 255, shape, dtype=np.uint8)
 
 
 def odd_image(kind: str, path: Path) -> Path:
@@ -372,211 +322,3 @@ def test_nothing_is_published_that_is_not_the_same(tmp_path: Path, monkeypatch: 
     with pytest.raises(ClearyearError, match="what GDAL makes of it is not the same: pixels: they differ"):
         convert(path, tmp_path / "out")
     assert left_in(tmp_path / "out") == []
-
-
-# -- the picture -------------------------------------------------------------------------------------------------
-
-
-def test_the_picture_shows_the_image(tmp_path: Path) -> None:
-    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 256))
-    pixels = np.stack([ramp, ramp.T, ramp[::-1, ::-1], np.zeros_like(ramp)])
-    path = write_scene(tmp_path / "a.tif", pixels, nodata=None, photometric="RGB", alpha="YES")
-    convert(path, tmp_path / "out")
-    with Pillow.open(tmp_path / "out" / "a.jpg") as picture:
-        shown = np.moveaxis(np.asarray(picture), 2, 0).astype(int)
-    assert np.abs(shown - pixels[:3]).mean() < 3
-
-
-def test_a_palette_is_expanded(tmp_path: Path) -> None:
-    numbers = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(1, 4, 4), 16, axis=1), 16, axis=2)
-    path = write_scene(tmp_path / "a.tif", numbers, nodata=None)
-    colours = {n: (16 * n, 255 - 16 * n, 80, 255) for n in range(16)}
-    with rasterio.open(path, "r+") as dataset:
-        dataset.write_colormap(1, colours)
-    assert picture_of(convert(path, tmp_path / "out")).palette
-    with Pillow.open(tmp_path / "out" / "a.jpg") as picture:
-        shown = np.asarray(picture)[8::16, 8::16].reshape(16, 3).astype(int)
-    assert np.abs(shown - [colours[n][:3] for n in range(16)]).max() < 12
-
-
-@pytest.mark.parametrize("dtype", ["int16", "uint16", "float32", "float64", "int64"])
-def test_the_stretch_is_between_the_percentiles_of_what_is_valid(dtype: str, tmp_path: Path) -> None:
-    values = RNG.normal(100, 4000, (3, 137, 91))
-    pixels = np.abs(values).astype(dtype) if dtype == "uint16" else values.astype(dtype)
-    pixels[:, :40, :40] = 7
-    if dtype.startswith("float"):
-        pixels[1, 50:60, :] = np.nan
-        pixels[2, 90, 3] = np.inf
-    path = write_scene(tmp_path / "a.tif", pixels, nodata=7)
-    record = convert(path, tmp_path / "out")
-    valid = np.isfinite(pixels).all(axis=0) & (pixels != 7).all(axis=0)
-    seen = np.sort(pixels[:, valid].ravel())
-    expected = tuple(float(np.float32(seen[(seen.size - 1) * percent // 100])) for percent in (2, 98))
-    assert picture_of(record).stretch == expected
-    with open_source(path, None) as source:
-        assert percentiles(source, (1, 2, 3)) == expected
-    shown = Stretch(*expected)(pixels, valid)
-    assert (shown[:, ~valid] == 0).all()
-    assert shown[:, valid].min() == 1
-    assert shown[:, valid].max() == 255
-    middle = (pixels > expected[0]) & (pixels < expected[1]) & valid
-    exact = 1 + 254 * (pixels[middle].astype(float) - expected[0]) / (expected[1] - expected[0])
-    assert np.abs(shown[middle] - exact).max() <= 0.5
-    written = json.loads((tmp_path / "out" / "a.convert.json").read_text())["picture"]
-    assert written == {"bands": [1, 2, 3], "palette": False, "stretch": list(expected)}
-
-
-def test_a_stretch_of_nothing_and_of_one_value(tmp_path: Path) -> None:
-    path = write_scene(tmp_path / "a.tif", np.zeros((1, 20, 20), np.uint16))
-    assert picture_of(convert(path, tmp_path / "out")).stretch == (0, 0)
-    path = write_scene(tmp_path / "b.tif", np.full((1, 20, 20), 500, np.uint16))
-    assert picture_of(convert(path, tmp_path / "out")).stretch == (500, 500)
-    with Pillow.open(tmp_path / "out" / "b.jpg") as picture:
-        assert picture.getextrema() == (128, 128)
-
-
-@pytest.mark.parametrize(
-    ("colours", "bands", "shown"),
-    [
-        ("gray undefined undefined undefined", None, (1, 2, 3)),
-        ("gray undefined", None, (1,)),
-        ("gray alpha", None, (1,)),
-        ("alpha gray", None, (2,)),
-        ("blue green red alpha", None, (3, 2, 1)),
-        ("blue green red alpha", 4, (3, 2, 1)),
-        ("blue green red alpha", 3, (3, 2, 1)),
-        ("blue green red alpha", 1, (1,)),
-        ("blue green red alpha", (1, 2, 3), (1, 2, 3)),
-        ("gray undefined undefined undefined", (4, 3, 2), (4, 3, 2)),
-        ("gray undefined undefined", 4, "it has 3 bands, and 4 are asked for"),
-        ("gray undefined undefined", (1, 2, 9), "it has 3 bands, and 9 are asked for"),
-        ("gray undefined undefined", (1, 2), "2 bands are to be shown. Wanted: one or three"),
-        ("cyan magenta yellow black", None, "its colours are cyan, magenta, yellow and black"),
-        ("cyan magenta yellow black", (1, 2, 3), (1, 2, 3)),
-    ],
-)
-def test_which_bands_are_shown(colours: str, bands: Bands, shown: Any) -> None:
-    class Dataset:
-        colorinterp = tuple(ColorInterp[name] for name in colours.split())
-        count = len(colorinterp)
-
-    dataset: Any = Dataset()
-    if isinstance(shown, str):
-        with pytest.raises(InputError) as caught:
-            choose_bands(dataset, bands)
-        assert shown in str(caught.value)
-    else:
-        assert choose_bands(dataset, bands) == shown
-
-
-# -- what counts -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    return write_scene(tmp_path / "a.tif", bytes_of((3, 40, 50)))
-
-
-def stamps(folder: Path) -> dict[str, int]:
-    return {p.name: p.stat().st_ino for p in folder.iterdir()}
-
-
-def test_what_is_there_whole_and_of_this_version_is_kept(image: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    first = convert_image(Image(source=str(image), name="a"), str(out), Options(), run="one")
-    before = stamps(out)
-    again = convert_image(Image(source=str(image), name="a"), str(out), Options(), run="two")
-    assert (first.kept, again.kept) == (False, True)
-    assert again.record == first.record
-    assert stamps(out) == before
-    assert json.loads((out / "a.convert.json").read_text())["run"] == "one"
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda folder: (folder / "a.tif").unlink(),
-        lambda folder: (folder / "a.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-1] + b"X"),
-        lambda folder: (folder / "a.tif").write_bytes((folder / "a.tif").read_bytes()[:500]),
-        lambda folder: (folder / "a.convert.json").unlink(),
-        lambda folder: (folder / "a.convert.json").write_text("{"),
-        lambda folder: os.utime(folder.parent / "a.tif", (1, 1)),
-        lambda folder: write_scene(folder.parent / "a.tif", bytes_of((3, 40, 50))),
-    ],
-    ids=["cog gone", "jpeg damaged", "cog cut off", "no record", "record cut off", "source touched", "source new"],
-)
-def test_what_lies_there_otherwise_is_no_success(spoil: Any, image: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    convert(image, out)
-    spoil(out)
-    assert not convert_image(Image(source=str(image), name="a"), str(out), Options()).kept
-    assert_same(image, out / "a.tif")
-    assert convert_image(Image(source=str(image), name="a"), str(out), Options()).kept
-
-
-def test_other_options_are_another_conversion(image: Path, tmp_path: Path) -> None:
-    first, second = convert(image, tmp_path / "out"), convert(image, tmp_path / "out", compress="deflate")
-    assert first.fingerprint != second.fingerprint
-    assert first.files["cog"].sha256 != second.files["cog"].sha256
-    shown = convert(image, tmp_path / "out", bands=(3, 2, 1), compress="deflate")
-    assert picture_of(shown).bands == (3, 2, 1)
-
-
-def test_a_picture_of_before_does_not_stay_where_none_is_wanted(image: Path, tmp_path: Path) -> None:
-    convert(image, tmp_path / "out")
-    convert(image, tmp_path / "out", jpeg=False)
-    assert left_in(tmp_path / "out") == ["a.convert.json", "a.tif"]
-
-
-def test_killed_before_the_record_it_is_done_again(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class KilledError(BaseException):
-        pass
-
-    def killed(self: LocalStore, name: str, data: bytes) -> None:
-        raise KilledError
-
-    out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalStore, "write", killed)
-        with pytest.raises(KilledError):
-            convert(image, out)
-    assert {"a.tif", "a.jpg"} <= set(left_in(out))
-    assert not convert_image(Image(source=str(image), name="a"), str(out), Options()).kept
-
-
-def test_a_source_that_breaks_leaves_what_was_made_of_its_last_version(image: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    convert(image, out)
-    before = stamps(out)
-    image.write_bytes(image.read_bytes()[:700])
-    with pytest.raises(ReadError):
-        convert(image, out)
-    assert stamps(out) == before
-
-
-def test_a_source_that_changes_meanwhile_is_tried_again(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right = write_jpeg
-
-    def meanwhile(*arguments: Any) -> Any:
-        os.utime(image, (5, 5))
-        return right(*arguments)
-
-    monkeypatch.setattr(module, "write_jpeg", meanwhile)
-    with pytest.raises(ReadError, match="it has changed while it was converted") as caught:
-        convert(image, tmp_path / "out")
-    assert caught.value.transient
-    assert left_in(tmp_path / "out") == []
-
-
-def test_an_image_does_not_take_its_own_place(image: Path, tmp_path: Path) -> None:
-    before = image.read_bytes()
-    with pytest.raises(InputError, match="its COG would take its own place"):
-        convert(image, tmp_path)
-    (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="its COG would take its own place"):
-        convert(image, tmp_path / "link")
-    assert image.read_bytes() == before
