@@ -35,7 +35,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from killing import PATIENCE, WINDOWS, Command, Deployed, Place, Sharded, place_of
+from killing import PATIENCE, WINDOWS, Command, Place
+from killing_server import Deployed, Sharded, place_of
 
 KINDS = (*Place.WAYS, *Command.WAYS, *Deployed.WAYS, *Sharded.WAYS)
 TIMES = {"figures", "created", "seconds", "updated"}

@@ -268,7 +268,7 @@ def test_what_a_bucket_says_is_kept_without_secrets(bucket: GcsServer, monkeypat
 
 
 def _telling_tales(_request: Any, error: Any) -> Any:
-    from loopback.gcs import json_reply
+    from loopback.gcs_api import json_reply
 
     told = f"Authorization: Bearer {SECRET} may not read https://storage/x?access_token={SECRET}"
     return json_reply({"error": {"code": error.status, "message": told}}, error.status)

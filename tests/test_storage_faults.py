@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback.gcs import GcsServer, HttpError, Reply, error_reply
+from loopback.gcs import GcsServer
+from loopback.gcs_api import Reply, error_reply
+from loopback.gcs_store import HttpError
 
 from clearyear.completeness import check_plan
 from clearyear.errors import ClearyearError, InputError, StoreError
