@@ -175,7 +175,7 @@ def flow_of(jobs: list[Any], compute: Any, **arguments: Any) -> Any:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_as_many_periods_at_once_as_asked_for(job: Job) -> None:
-    met, lock, active, most = Barrier(2, timeout=300), Lock(), [0], [0]
+    met, lock, active, most = Barrier(2, timeout=120), Lock(), [0], [0]
     told: list[tuple[str, int, int]] = []
 
     def compute(period: Period, _: Job) -> PeriodResult:
@@ -254,6 +254,8 @@ def test_jobs_of_a_span(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     whole = jobs_of(job, "2021-05-03/2024-02-01", "all")
     assert [parse_period(j.period or "") for _, j in whole] == [parse_period("2021-05-03/2024-02-01")]
+    (hours, asked), *_ = jobs_of(job, "2021-05-03T06:00/2021-05-03T18:00", "all")
+    assert parse_period(asked.period or "") == hours, "whose label cannot be read as a period"
     monkeypatch.setenv("CLEARYEAR_WORKERS", "8")
     monkeypatch.setattr("clearyear.limits.memory_limit", lambda asked: None)
     assert {(j.workers, j.memory_limit) for _, j in jobs_of(job, "2023", "monthly", at_once=3)} == {(2, None)}

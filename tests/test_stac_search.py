@@ -25,7 +25,7 @@ from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, plan_at
 from clearyear.scenes import catalog, signing, stac_api
 from clearyear.scenes.items import Item
-from clearyear.scenes.scene import Found
+from clearyear.scenes.scene import Found, Scene
 from clearyear.scenes.stac_io import WebIO
 from clearyear.scenes.stac_query import StacQuery
 from clearyear.scenes.stac_search import search_items
@@ -360,6 +360,9 @@ def test_a_plan_keeps_who_signs_and_no_signature(
     with rasterio.open(Path(plan.destination) / plan.tile_name(plan.windows[0])) as tile:
         assert found is not None
         assert np.array_equal(found["composite"], tile.read())
+
+    with pytest.raises(ValueError, match="sign"):
+        Scene.model_validate({**again.scenes[0].model_dump(), "sign": "os; import"})
 
     # One whose machine does not allow the signer reads nothing, and says why.
     monkeypatch.delenv("CLEARYEAR_PLUGINS")

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from clearyear.grid import Grid, Window
 from clearyear.stores import without_query
@@ -45,6 +45,10 @@ UNKNOWN = Place(crs="", transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), width=0, heigh
 """Of a file whose header could not be read when its plan was made: nobody knows where it lies, reading it fails."""
 
 
+SIGNER = r"planetary-computer|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+"""What a signer is called."""
+
+
 class Scene(BaseModel):
     """One acquisition: what it is called, when it was taken, where its pixels lie and in which version."""
 
@@ -67,7 +71,7 @@ class Scene(BaseModel):
     add: dict[str, int] = {}
     """Band name → what is added to its valid numbers, so that all scenes count alike: −1000 where a processing
     baseline has added 1000. A sum below 1 becomes 1: it was seen."""
-    sign: str = ""
+    sign: str = Field(default="", pattern=f"^({SIGNER})?$")
     """Who signs ``assets`` when they are read; see ``signing.signer``. They are kept without a signature then."""
     group: str = ""
     """Scenes of one group are one observation: where several are valid at a pixel the first one counts."""

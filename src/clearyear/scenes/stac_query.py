@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from clearyear.errors import InputError
+from clearyear.scenes.scene import SIGNER
 
 _FORM = re.compile(r"\s*([A-Za-z_][\w:.-]*?)\s*(<=|>=|!=|<>|==|=|<|>)\s*(.+?)\s*", re.DOTALL)
 _OPERATORS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "=": "eq", "==": "eq", "!=": "neq", "<>": "neq"}
@@ -61,7 +62,7 @@ class StacQuery(BaseModel):
     )
     sign: str | None = Field(
         default=None,
-        pattern=r"^(planetary-computer|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
+        pattern=f"^({SIGNER})$",
         title="Signing",
         description="planetary-computer: ask its public endpoint for tokens. package.module:function: a function of "
         "yours that takes an address and returns it signed, from a module that CLEARYEAR_PLUGINS allows.",
