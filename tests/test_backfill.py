@@ -118,6 +118,17 @@ def test_a_period_that_fails_stops_the_rest_or_is_named_in_the_end(job: Job, poi
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_a_period_without_a_report_has_failed(job: Job) -> None:
+    """Its plan is well made, and then its run is refused."""
+    found = run(job.model_copy(update={"memory_limit": 500_000_000}))
+    assert found.is_failed()
+    assert states(found) == ["failed", "not begun", "not begun", "not begun"]
+    first = outcome(found)["periods"][0]
+    assert (first["exit_code"], first["good_enough"]) == (2, False)
+    assert "500 MB" in first["cause"]
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_the_command_says_what_became_of_each_period(job: Job) -> None:
     values = ["--scenes", str(job.scenes), "--out", job.out, "--tile-size", "32", "--naming", "rgb-{start:%Y-%m}"]
     span = ["--span", "2023-06/2023-09", "--frequency", "monthly", "--continue-on-failure"]
@@ -135,8 +146,10 @@ def test_the_command_says_what_became_of_each_period(job: Job) -> None:
     assert said["periods"][1]["mosaic"] == str(folder / "rgb-2023-07.tif")
     assert json.loads((folder / "rgb-2023-07.stac-item.json").read_text())["id"] == "rgb-2023-07"
 
+    Path(job.out, "catalog.json").unlink()
     done = CliRunner().invoke(main, ["backfill", *values, *span, "--allow-empty"])
     assert done.exit_code == 0, done.output
+    assert Path(job.out, "catalog.json").exists(), "though nothing was computed"
     assert "3 periods, 2023-06--P1M to 2023-08--P1M" in done.stderr
     assert "2023-07--P1M            complete          4 of 4  was there already" in done.stdout
 
