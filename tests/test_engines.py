@@ -71,6 +71,26 @@ def test_a_scheduler_named_in_the_environment(job: Job, tmp_path: Path, monkeypa
     assert computed >= 4, "the windows were computed there"
 
 
+@pytest.mark.e2e
+def test_a_cluster_serves_one_command_after_another(scenes: Path, tmp_path: Path) -> None:
+    """Each brings a Prefect of its own, and the workers must not ask the one before, which is gone."""
+    import distributed
+
+    local: Any = distributed.LocalCluster
+    about = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    main = [sys.executable, "-c", "from clearyear.cli import main; main()", "run", "--tile-size", "32", "--json"]
+    with local(**about) as cluster:
+        variables |= {"PREFECT_HOME": str(tmp_path / "prefect"), "CLEARYEAR_DASK_ADDRESS": cluster.scheduler_address}
+        for name in ("first", "second"):
+            job = ["--scenes", str(scenes), "--period", "2023", "--out", str(tmp_path / name), "--runner", "dask"]
+            done = subprocess.run(
+                [*main, *job], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=600
+            )
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["causes"] == {}
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_a_gateway_cluster_named_in_the_environment(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """dask-gateway's part is played by a module of ours with its three names; the cluster behind it is real."""
