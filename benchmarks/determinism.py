@@ -1,11 +1,12 @@
 """The same job in several ways and Pythons: python benchmarks/determinism.py [--python PATH …]
 
-12 made-up scenes of 512 × 512 px, both reducers, all layers, run in a process of its own for each way: other numbers of
-windows at once and of threads a window, windows in another order, one processor only, interrupted in the middle, in
-batches, and split over processes that know the plan by what lies at the destination, as shards do. Within
-one environment every tile, layer, mosaic and picture must have the same bytes, and every report and record say the same
-but for times. Each --python is the interpreter of another environment with requirements/run.lock installed: there the
-pixels must be the same, and it is listed which files' bytes are. Exit code 1 if any of that does not hold.
+12 made-up scenes of 512 × 512 px, three reducers, all layers, run in a process of its own for each way: other numbers
+of windows at once and of threads a window, windows in another order, one processor only, interrupted in the middle, in
+batches, and split over processes that know the plan by what lies at the destination, as shards do; and, in place of
+other machines, kernels compiled for other processors, with NumPy kept to what these have. Within one environment every
+tile, layer, mosaic and picture must have the same bytes, and every report and record say the same but for times. Each
+--python is the interpreter of another environment with requirements/run.lock installed: there the pixels must be the
+same, and it is listed which files' bytes are. Exit code 1 if any of that does not hold.
 """
 
 import argparse
@@ -33,7 +34,11 @@ WAYS: dict[str, list[str]] = {
     "batches of 5": ["--batch", "5"],
     "three shards, two windows at once": ["--shards", "3", "--workers", "2"],
     "seven shards, batches of 2": ["--shards", "7", "--batch", "2"],
+    "a processor of 2013 (x86-64-v3)": ["--processor", "x86-64-v3"],
+    "a processor of 2003 (SSE2)": ["--processor", "x86-64"],
 }
+WIDE = {"x86-64": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR", "x86-64-v3": "X86_V4 AVX512_ICL AVX512_SPR"}
+"""What NumPy has code for that such a processor has not; its least is x86-64-v2."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -46,7 +51,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from clearyear.publish import conclude, publish
     from clearyear.stores import open_store
 
-    for reducer, layers in (("luminance-median", ["count", "source"]), ("band-median", ["count"])):
+    for reducer, layers in (
+        ("luminance-median", ["count", "source"]),
+        ("band-median", ["count"]),
+        ("geomedian", ["count", "smad", "emad", "bcmad"]),
+    ):
         values = {"scenes": arguments.scenes, "period": "2023", "out": arguments.out, "tile_size": 128}
         plan = prepare(Job.model_validate({**values, "reducer": reducer, "layers": layers}))
         store = open_store(plan.destination)
@@ -125,6 +134,11 @@ def way(python: str, folder: Path, name: str, options: list[str]) -> dict[str, A
     command = [python, __file__, "--scenes", str(folder / "scenes"), "--out", str(out), *options]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CLEARYEAR_")} | {"PYTHONPATH": path}
+    if "--processor" in options:
+        # Read before Python comes to arguments. Empty features are those of the processor named, absent ones ours.
+        kind = options[options.index("--processor") + 1]
+        environment |= {"NUMBA_CPU_NAME": kind, "NUMBA_CPU_FEATURES": "", "NPY_DISABLE_CPU_FEATURES": WIDE[kind]}
+        environment["NUMBA_CACHE_DIR"] = str(folder / "kernels")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} in {python} failed:\n{done.stderr}")
@@ -152,7 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="only these")
-    for name in ("--scenes", "--out"):
+    for name in ("--scenes", "--out", "--processor"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     for name in ("--workers", "--threads", "--batch", "--shards"):
         parser.add_argument(name, type=int, default=1, help=argparse.SUPPRESS)
