@@ -70,6 +70,15 @@ def test_a_nodata_tag_that_python_reads_otherwise_than_gdal(tmp_path: Path, text
         DirectSource.open(str(path))
 
 
+def test_a_nodata_tag_beyond_float32_is_gdals_to_interpret(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "s.tif", np.ones((1, 16, 16), np.float32), nodata=1234567)
+    data = path.read_bytes()
+    assert data.count(b"1234567\0") == 1
+    path.write_bytes(data.replace(b"1234567\0", b"-1e300\0\0"))
+    with pytest.raises(Unsupported, match="a nodata tag of -1e"):
+        DirectSource.open(str(path))
+
+
 @pytest.mark.parametrize(
     ("dtype", "nodata"),
     [("uint8", None), ("uint8", 0), ("uint8", 7), ("int16", -9999), ("float32", float("nan")), ("float32", -0.1)],

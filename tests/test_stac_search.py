@@ -17,6 +17,7 @@ from loopback.stac import CORE, SEARCH, StacApi
 from runs import finished
 
 from clearyear.area import read_area
+from clearyear.budget import process_budget
 from clearyear.errors import InputError, ReadError, StoreError
 from clearyear.finding import find
 from clearyear.job import Job, make_job
@@ -347,6 +348,7 @@ def test_a_plan_keeps_who_signs_and_no_signature(
     assert "s3cret" not in caplog.text
     assert (plan.scenes[0].uri, plan.scenes[0].sign) == (f"{signed.url}/B04.tif", "my_numbers:sign")
     assert json.loads((out / "plan-of-all.json").read_text())["id"] == plan.id
+    process_budget(plan, plan.windows)  # looks at each file, too
     assert all("sig=" in request.target for request in signed.requests)
 
     # Hours later: whoever reads the plan needs signatures that hold then.

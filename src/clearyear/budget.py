@@ -18,6 +18,8 @@ from clearyear.memory import in_flight_bytes, least_bytes, peak_bytes, times_rea
 from clearyear.plan import Plan
 from clearyear.reading import gdal
 from clearyear.reading.sources import GdalSource, source_of
+from clearyear.scenes.scene import Scene
+from clearyear.scenes.signing import address_of
 from clearyear.settings import Settings
 
 BASE_BYTES = 450_000_000
@@ -84,7 +86,7 @@ def process_budget(
     """
     masks = {mask.asset for mask in plan.product.masks}
     with ThreadPoolExecutor(16) as pool:
-        files = [file for scene in plan.scenes for file in scene.files((*plan.product.assets, *masks))]
+        files = [(scene, asset) for scene in plan.scenes for asset in (*plan.product.assets, *masks)]
         by_gdal = sum(pool.map(_is_by_gdal, files))
     reading = gdal.cache_bytes() + in_flight_bytes(plan)
     return budget(
@@ -208,10 +210,10 @@ def _dataset_bytes(plan: Plan) -> int:
     return 2 * block + 16 * math.prod(_blocks(plan)) + _DATASET_BYTES
 
 
-def _is_by_gdal(file: tuple[str, str, str]) -> bool:
-    _, uri, version = file
+def _is_by_gdal(file: tuple[Scene, str]) -> bool:
+    scene, asset = file
     try:
-        return isinstance(source_of(uri, version), GdalSource)
+        return isinstance(source_of(address_of(scene, asset), scene.version_of(asset)), GdalSource)
     except ReadError:
         return False  # whoever reads it will say so
 

@@ -4,6 +4,7 @@ The pixels are those GDAL gives. The bytes come from a local file or from elsewh
 together is fetched in one range, and ranges can be read at once, each by a thread that decodes what it has fetched.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +56,12 @@ class DirectSource:
             Unsupported: GDAL must read this one.
         """
         fill, dtype = index.nodata or 0.0, np.dtype(index.dtype)
-        if dtype.kind != "f" and not (fill.is_integer() and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max):
+        if dtype.kind == "f":
+            # Of a number that is too large for the type GDAL makes one of its own.
+            fits = not math.isfinite(fill) or abs(fill) <= float(np.finfo(dtype).max)
+        else:
+            fits = fill.is_integer() and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max
+        if not fits:
             raise Unsupported(f"a nodata tag of {fill} for {index.dtype}")
         return cls(file=file, index=index, fill=fill)
 
