@@ -9,6 +9,7 @@ from contextvars import copy_context
 from threading import Thread
 from typing import Any
 
+import httpx
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -20,6 +21,9 @@ from prefect.settings import (
 _locked = ExitStack()
 """Holds the settings of this process's server until its end."""
 
+_TRIES = 5
+"""Ports to be drawn."""
+
 
 def start_server() -> None:
     """Start the server that a flow would start by itself, but deaf to Ctrl-C; nothing if one is named already.
@@ -29,18 +33,17 @@ def start_server() -> None:
     """
     if PREFECT_API_URL.value():
         return
-    if PREFECT_SERVER_API_AUTH_STRING.value() is None:
-        # Whoever may run code by a server's API may do so as its owner, and on a shared machine others hear its port.
-        word = f"clearyear:{secrets.token_urlsafe(24)}"
-        both = {PREFECT_SERVER_API_AUTH_STRING: word, PREFECT_API_AUTH_STRING: word}
-        _locked.enter_context(temporary_settings(both))
+    # Whoever may run code by a server's API may do so as its owner, and on a shared machine others hear its port.
+    word = f"clearyear:{secrets.token_urlsafe(24)}"
+    both = {PREFECT_SERVER_API_AUTH_STRING: word, PREFECT_API_AUTH_STRING: word}
+    _locked.enter_context(temporary_settings(both))
     problems: list[Exception] = []
 
     def start() -> None:
         # A process inherits the signals its parent's thread has blocked; the main thread's stay as they are.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            _Server().start()
+            _start(word)
         except Exception as error:  # noqa: BLE001  raised again below, in the thread that asked
             problems.append(error)
 
@@ -51,6 +54,23 @@ def start_server() -> None:
         raise problems[0]
     # Processes that compute windows get our settings. Without an address there, each would start a server of its own.
     _locked.enter_context(temporary_settings({PREFECT_API_URL: SubprocessASGIServer().api_url}))
+
+
+def _start(word: str) -> None:
+    """Start ours, and again elsewhere where another command's server has taken the port meanwhile.
+
+    Prefect draws one of a thousand ports, looks whether it is free, and takes whoever answers there seconds later for
+    its own server. Only ours knows the word.
+    """
+    user, _, password = word.partition(":")
+    for _ in range(_TRIES):
+        server = _Server()
+        server.start()
+        asked = httpx.get(f"{server.api_url}/admin/version", auth=(user, password), timeout=60, trust_env=False)
+        if asked.is_success:
+            return
+        server.stop()
+    raise RuntimeError(f"Other servers have taken {_TRIES} ports, one after the other, before ours could")
 
 
 class _Server(SubprocessASGIServer):

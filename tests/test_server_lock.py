@@ -62,6 +62,48 @@ def test_strangers_are_not_heard(tmp_path: Path) -> None:
         assert not path.is_file() or said["word"].encode() not in path.read_bytes(), path
 
 
+STRANGE = "raise SystemExit('the folder's own module was run')"
+
+
+@pytest.mark.e2e
+def test_the_server_runs_nothing_of_the_current_folder(tmp_path: Path) -> None:
+    """A module of Python's own, and the server's: beside scenes from elsewhere either may lie."""
+    for name in ("uvicorn.py", "grp.py"):
+        (tmp_path / name).write_text(STRANGE)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    Database.put(tmp_path / "prefect" / "prefect.db")
+    # The command itself is a script: its own folder is searched, not the current one.
+    command = [sys.executable, "-P", "-c", CODE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["value"] == 5
+
+
+TAKEN = """
+import sys
+from prefect.server.api.server import SubprocessASGIServer
+drawn = [int(sys.argv[1])]
+look = SubprocessASGIServer.find_available_port
+SubprocessASGIServer.find_available_port = lambda self: drawn.pop() if drawn else look(self)
+"""
+
+
+@pytest.mark.e2e
+def test_a_port_that_another_server_has_taken_meanwhile_is_left_to_it(cloud: Cloud, tmp_path: Path) -> None:
+    """As if the port had been free when it was drawn, and a server of someone else's answers there by now."""
+    port = int(cloud.prefect.environment["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api"))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    Database.put(tmp_path / "prefect" / "prefect.db")
+    command = [sys.executable, "-c", TAKEN + CODE, str(port)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["value"], said["runs"]) == (5, 1)
+    assert f":{port}/" not in said["url"]
+
+
 KILLED = """
 import os, signal, sys, time
 from threading import Thread
