@@ -10,7 +10,7 @@ import pytest
 from harness import Database, Prefect, copy_of_prefect_yaml, running_prefect
 from hypothesis import settings
 from numpy.typing import NDArray
-from refusals import no_prefect, refused  # noqa: F401  fixtures
+from refusals import elsewhere, no_prefect, refused  # noqa: F401  fixtures
 
 from clearyear import console
 

@@ -4,9 +4,7 @@ import os
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from clearyear.reading.direct import DirectSource
 from clearyear.reading.stack import read_stack
 from clearyear.reading.tiff import Unsupported
 from clearyear.scenes import find_scenes
-from clearyear.scenes.headers import Header, read_header
+from clearyear.scenes.headers import Header, _known_header, read_header
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
@@ -118,6 +116,21 @@ def test_a_directory_beyond_any_file(tmp_path: Path) -> None:
         plan_of(path)
 
 
+def test_jpeg_2000_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decoder meets every file that begins like one, whatever it is called."""
+    pixels = np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64)
+    profile = {"width": 64, "height": 64, "count": 1, "dtype": "uint8", "crs": "EPSG:32631"}
+    place = rasterio.Affine(10, 0, 0, 0, -10, 0)
+    with rasterio.open(tmp_path / "a.jp2", "w", driver="JP2OpenJPEG", transform=place, **profile) as dataset:
+        dataset.write(pixels)
+    path = (tmp_path / "a.jp2").rename(tmp_path / "hostile_20230101.tif")
+    assert plan_of(path).grid.width == 64
+    _known_header.cache_clear()
+    monkeypatch.setenv("CLEARYEAR_JPEG2000", "false")
+    with pytest.raises(InputError, match=r"1 of 1 scenes cannot be opened: .*not recognized"):
+        plan_of(path)
+
+
 # -- files that are none -------------------------------------------------------------------------------------
 
 
@@ -143,28 +156,6 @@ def test_a_folder_that_holds_itself(tmp_path: Path) -> None:
 
 
 # -- other formats, and files beside -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """A web server that nobody must ask; its address, and what it was asked."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
 
 
 def vrt(source: str, extra: str = "") -> str:

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     reader: Literal["auto", "gdal"] = Field(
         default="auto", description="auto: scenes are read directly where that is understood; gdal: never."
     )
+    jpeg2000: bool = Field(
+        default=True, description="Read JPEG 2000; false: GeoTIFFs alone, where scenes may come from strangers."
+    )
     memory_limit: Bytes | None = Field(
         default=None, description="Memory of the whole container; left out, its cgroup's limit if it has one."
     )

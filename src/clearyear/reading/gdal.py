@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 
 from clearyear.redact import redact
-from clearyear.settings import Settings
+from clearyear.settings import Settings, current_settings
 
 # Set in the process environment because rasterio.Env does not reach the threads of a pool. setdefault: what the
 # user has set stays.
@@ -144,7 +144,7 @@ def _open_as_scene(uri: str) -> DatasetReader:
     try:
         return rasterio.open(gdal_path(uri), driver=DRIVER, sharing=False)
     except RasterioError as error:
-        if _NOT_MINE not in words(error):
+        if _NOT_MINE not in words(error) or not current_settings().jpeg2000:
             raise
         try:
             # A world file beside it is a sidecar like any other.

@@ -67,7 +67,7 @@ def read_header(uri: str) -> Header:
         ReadError: it is not there, is not a GeoTIFF, or claims what no scene has.
     """
     with open_raster(uri) as dataset:
-        _refuse_monsters(dataset, uri)
+        refuse_monsters(dataset, uri)
         # Of a JPEG 2000 file without georeference rasterio gives whatever lay in memory.
         is_placed = dataset.crs or dataset.driver != JPEG2000
         transform = dataset.transform if is_placed else Affine.identity()
@@ -111,8 +111,12 @@ def longitude_of(uri: str, version: str) -> float | None:
     return longitude if np.isfinite(longitude) else None
 
 
-def _refuse_monsters(dataset: DatasetReader, uri: str) -> None:
-    """A header is taken at its word by whoever reads by it; one that is damaged or hostile claims anything."""
+def refuse_monsters(dataset: DatasetReader, uri: str) -> None:
+    """A header is taken at its word by whoever reads by it; one that is damaged or hostile claims anything.
+
+    Raises:
+        ReadError: it claims more bands, or larger blocks, than any scene has.
+    """
     if dataset.count > _MOST_BANDS:
         raise ReadError(f"it claims {dataset.count:,} bands, at most {_MOST_BANDS} are read", uri=uri)
     height, width = dataset.block_shapes[0]

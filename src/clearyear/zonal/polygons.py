@@ -1,26 +1,17 @@
 """Polygons from files of every kind, refused by name where they are none, and laid over a raster's grid."""
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from clearyear.errors import InputError
-from clearyear.stores import is_remote, open_store, parent_of, shown, split_uri
+from clearyear.stores import shown
 from clearyear.zonal.job import ZonalSettings
+from clearyear.zonal.polygon_file import KINDS, digest_of, local_file, read_file, some
 from clearyear.zonal.raster import plain
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-
-_PARQUET = (".parquet", ".geoparquet")
-_KINDS = (".geojson", ".json", ".gpkg", ".shp", *_PARQUET)
-_DRIVERS = {"GeoJSON", "TopoJSON", "GPKG", "ESRI Shapefile"}
-"""What GDAL may take a file for: others (VRT) reach elsewhere."""
-_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +44,13 @@ def read_polygons(settings: ZonalSettings) -> Polygons:
         ) from error
     uri = settings.polygons
     name = PurePosixPath(uri.partition("?")[0]).name
-    if not name.lower().endswith(_KINDS):
+    if not name.lower().endswith(KINDS):
         raise InputError(
             f"{shown(uri)} is no file of polygons", "GeoJSON, GeoPackage, Shapefile or GeoParquet", "convert it first"
         )
-    with _local(uri, name) as path:
-        frame = _read(path, uri, settings.polygons_layer)
-        digest = _digest(path)
+    with local_file(uri, name) as path:
+        frame = read_file(path, uri, settings.polygons_layer)
+        digest = digest_of(path)
     frame = _with_crs(frame, uri, settings.polygons_crs)
     names = _ids(frame, uri, settings.id_column)
     frame = GeoDataFrame({"polygon": names}, geometry=list(frame.geometry), crs=frame.crs)
@@ -92,7 +83,7 @@ def over_grid(polygons: Polygons, crs: Any, transform: Any) -> list[Any]:
     if lost:
         raise InputError(
             f"{len(lost)} of {len(frame)} polygons of {polygons.uri} cannot be brought to the raster's CRS: "
-            f"{_some(lost)}",
+            f"{some(lost)}",
             f"coordinates in {_called(frame.crs)}, which the file is said to be in",
             "say what they are really in (polygons_crs), or leave these out",
             uri=polygons.uri,
@@ -100,54 +91,6 @@ def over_grid(polygons: Polygons, crs: Any, transform: Any) -> list[Any]:
     a, _, c, _, e, f = tuple(transform)[:6]
     to_pixels = [1 / a, 0, 0, -1 / e, -c / a, f / e]
     return [None if g is None or g.is_empty else affine_transform(g, to_pixels) for g in moved]
-
-
-@contextmanager
-def _local(uri: str, name: str) -> Iterator[Path]:
-    """The file on this machine; a Shapefile is several, so it must lie here already."""
-    if not is_remote(uri):
-        path = Path(split_uri(uri)[2])
-        if not path.is_file():
-            raise InputError(f"{uri} is not there", "a file of polygons", "correct the address", uri=uri)
-        yield path
-        return
-    if name.lower().endswith(".shp"):
-        raise InputError(f"{shown(uri)} is a Shapefile elsewhere", "one on this machine, or a GeoPackage", "copy it")
-    with TemporaryDirectory(prefix="clearyear-") as folder:
-        store, file = parent_of(uri)
-        path = Path(folder) / name
-        path.write_bytes(open_store(store).read(file))
-        yield path
-
-
-def _read(path: Path, uri: str, layer: str | None) -> "GeoDataFrame":
-    import geopandas
-    import pyogrio
-
-    try:
-        if path.name.lower().endswith(_PARQUET):
-            return geopandas.read_parquet(path)
-        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
-        if layer is None and len(layers) > 1:
-            raise InputError(
-                f"{shown(uri)} has {len(layers)} layers: {_some(layers)}", "one", "name it: polygons_layer"
-            )
-        driver = pyogrio.read_info(path, layer=layer)["driver"]
-        if driver not in _DRIVERS:
-            raise InputError(f"{shown(uri)} is of the kind {driver}", ", ".join(sorted(_DRIVERS)), "convert it first")
-        frame = geopandas.read_file(path, layer=layer, engine="pyogrio")
-    except InputError:
-        raise
-    except Exception as error:  # whatever geopandas, pyarrow or GDAL make of a file that is none
-        raise InputError(
-            f"{shown(uri)} cannot be read ({' '.join(str(error).split())[:200]})",
-            "GeoJSON, GeoPackage, Shapefile or GeoParquet",
-            "correct the file or the layer's name",
-            uri=shown(uri),
-        ) from error
-    if not isinstance(frame, geopandas.GeoDataFrame) or frame.empty:
-        raise InputError(f"{shown(uri)} holds no polygon", "at least one", "correct the file or the layer's name")
-    return frame
 
 
 def _with_crs(frame: "GeoDataFrame", uri: str, given: str | None) -> "GeoDataFrame":
@@ -190,7 +133,7 @@ def _ids(frame: "GeoDataFrame", uri: str, column: str | None) -> list[str]:
     doubles = sorted({str(v) for v in values[values.duplicated()]} | ({"(nothing)"} if values.isna().any() else set()))
     if doubles:
         raise InputError(
-            f"The column {column!r} of {shown(uri)} does not tell its polygons apart: {_some(doubles)}",
+            f"The column {column!r} of {shown(uri)} does not tell its polygons apart: {some(doubles)}",
             "another name for each",
             "choose another id_column, or leave it out to have them numbered",
         )
@@ -206,7 +149,7 @@ def _refuse_others(frame: "GeoDataFrame", uri: str) -> None:
     ]
     if odd:
         raise InputError(
-            f"{len(odd)} of {len(frame)} shapes of {shown(uri)} are no polygons: {_some(odd)}",
+            f"{len(odd)} of {len(frame)} shapes of {shown(uri)} are no polygons: {some(odd)}",
             "polygons and multipolygons",
             "leave these out, or buffer them first",
             uri=shown(uri),
@@ -223,7 +166,7 @@ def _valid(frame: "GeoDataFrame", uri: str, *, repair: bool) -> "GeoDataFrame":
     if not repair:
         named = [f"{frame['polygon'][i]} ({is_valid_reason(frame.geometry[i])})" for i in bad]
         raise InputError(
-            f"{len(bad)} of {len(frame)} polygons of {shown(uri)} are invalid: {_some(named)}",
+            f"{len(bad)} of {len(frame)} polygons of {shown(uri)} are invalid: {some(named)}",
             "rings that do not cross themselves",
             "mend them, or have them mended with repair_invalid (--repair-invalid)",
             uri=shown(uri),
@@ -238,21 +181,6 @@ def _valid(frame: "GeoDataFrame", uri: str, *, repair: bool) -> "GeoDataFrame":
     return frame.set_geometry(type(frame.geometry)(shapes, crs=frame.crs))
 
 
-def _digest(path: Path) -> str:
-    """Of the file, and of a Shapefile's companions that hold geometry, names and CRS."""
-    digest = hashlib.sha256(path.read_bytes())
-    if path.suffix.lower() == ".shp":
-        for suffix in (".dbf", ".prj"):
-            beside = path.with_suffix(suffix)
-            digest.update(beside.read_bytes() if beside.exists() else b"")
-    return digest.hexdigest()
-
-
 def _called(crs: Any) -> str:
     authority = crs.to_authority()
     return ":".join(authority) if authority else str(crs.name)
-
-
-def _some(items: list[str]) -> str:
-    more = f" … and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return "; ".join(items[:_SHOWN]) + more

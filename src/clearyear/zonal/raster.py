@@ -19,6 +19,7 @@ from clearyear.errors import InputError, ReadError
 from clearyear.grid import Window
 from clearyear.periods import Period, parse_period
 from clearyear.reading.gdal import open_raster
+from clearyear.scenes.headers import refuse_monsters
 from clearyear.stores import Entry, open_store, shown, stat_uri
 from clearyear.zonal.job import ZonalJob
 
@@ -179,9 +180,10 @@ def open_blocks(raster: Raster, job: ZonalJob) -> Iterator[Blocks]:
 
     Raises:
         InputError: its pixels are complex, or its grid is rotated, south-up or without a CRS.
-        ReadError: it cannot be opened or, inside the block, read.
+        ReadError: it cannot be opened, claims what no raster has or, inside the block, cannot be read.
     """
     with open_raster(raster.uri) as dataset:
+        refuse_monsters(dataset, raster.uri)
         t: Affine = dataset.transform
         if t.b or t.d or t.a <= 0 or t.e >= 0:
             raise InputError(
