@@ -4,7 +4,7 @@ import atexit
 import secrets
 import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from contextvars import copy_context
 from threading import Thread
 from typing import Any
@@ -14,6 +14,7 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
+    PREFECT_HOME,
     PREFECT_SERVER_API_AUTH_STRING,
     temporary_settings,
 )
@@ -35,8 +36,12 @@ def start_server() -> None:
         return
     # Whoever may run code by a server's API may do so as its owner, and on a shared machine others hear its port.
     word = f"clearyear:{secrets.token_urlsafe(24)}"
-    both = {PREFECT_SERVER_API_AUTH_STRING: word, PREFECT_API_AUTH_STRING: word}
-    _locked.enter_context(temporary_settings(both))
+    ours = {
+        PREFECT_SERVER_API_AUTH_STRING: word,
+        PREFECT_API_AUTH_STRING: word,
+        PREFECT_HOME: PREFECT_HOME.value().absolute(),  # the server will stand there
+    }
+    _locked.enter_context(temporary_settings(ours))
     problems: list[Exception] = []
 
     def start() -> None:
@@ -77,7 +82,12 @@ class _Server(SubprocessASGIServer):
     """Prefect's, watched from its first moment: it takes seconds to answer, and we may be killed meanwhile."""
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
-        server = super()._run_uvicorn_command()
+        # «python -m» and Alembic's settings both have it look for modules in the current folder first: beside scenes
+        # that others have packed a grp.py would be run.
+        home = PREFECT_HOME.value()
+        home.mkdir(parents=True, exist_ok=True)
+        with chdir(home):
+            server = super()._run_uvicorn_command()
         _end_with_us(server)
         return server
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -45,41 +46,6 @@ print(json.dumps({"value": value, "runs": runs, "answers": answers, "health": he
 """
 
 
-@pytest.mark.e2e
-def test_strangers_are_not_heard(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert (said["value"], said["runs"], said["health"]) == (5, 1, 200)
-    assert set(said["answers"].values()) == {401}, said
-    assert said["url"].startswith("http://127.0.0.1:")
-    assert len(said["word"]) > 30
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or said["word"].encode() not in path.read_bytes(), path
-
-
-STRANGE = "raise SystemExit('the folder's own module was run')"
-
-
-@pytest.mark.e2e
-def test_the_server_runs_nothing_of_the_current_folder(tmp_path: Path) -> None:
-    """A module of Python's own, and the server's: beside scenes from elsewhere either may lie."""
-    for name in ("uvicorn.py", "grp.py"):
-        (tmp_path / name).write_text(STRANGE)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
-    Database.put(tmp_path / "prefect" / "prefect.db")
-    # The command itself is a script: its own folder is searched, not the current one.
-    command = [sys.executable, "-P", "-c", CODE]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["value"] == 5
-
-
 TAKEN = """
 import sys
 from prefect.server.api.server import SubprocessASGIServer
@@ -87,21 +53,53 @@ drawn = [int(sys.argv[1])]
 look = SubprocessASGIServer.find_available_port
 SubprocessASGIServer.find_available_port = lambda self: drawn.pop() if drawn else look(self)
 """
+"""As if a port had been free when it was drawn, and a server of someone else's answered there by now."""
+
+
+def without_prefect(home: Path) -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    return environment | {"PREFECT_HOME": str(home), "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture(scope="module")
+def embedded(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
+    """A command with a server of its own: what it said, the folder it was called in, and another server's port."""
+    folder = tmp_path_factory.mktemp("embedded")
+    for name in ("uvicorn.py", "grp.py"):  # the server's module, and one of Python's own
+        (folder / name).write_text("raise SystemExit('a module of the current folder was run')")
+    Database.put(folder / "prefect" / "prefect.db")
+    port = cloud.prefect.environment["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api")
+    # -P: the command itself is a script, which does not look for modules in the current folder either.
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", TAKEN + CODE, port],
+        env=without_prefect(folder / "prefect"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), folder, port
 
 
 @pytest.mark.e2e
-def test_a_port_that_another_server_has_taken_meanwhile_is_left_to_it(cloud: Cloud, tmp_path: Path) -> None:
-    """As if the port had been free when it was drawn, and a server of someone else's answers there by now."""
-    port = int(cloud.prefect.environment["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api"))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
-    Database.put(tmp_path / "prefect" / "prefect.db")
-    command = [sys.executable, "-c", TAKEN + CODE, str(port)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert (said["value"], said["runs"]) == (5, 1)
-    assert f":{port}/" not in said["url"]
+def test_strangers_are_not_heard(embedded: tuple[dict[str, Any], Path, str]) -> None:
+    said, folder, _ = embedded
+    assert (said["value"], said["health"]) == (5, 200)
+    assert set(said["answers"].values()) == {401}, said
+    assert said["url"].startswith("http://127.0.0.1:")
+    assert len(said["word"]) > 30
+    for path in folder.rglob("*"):
+        assert not path.is_file() or said["word"].encode() not in path.read_bytes(), path
+
+
+@pytest.mark.e2e
+def test_a_port_that_another_server_has_taken_meanwhile_is_left_to_it(
+    embedded: tuple[dict[str, Any], Path, str],
+) -> None:
+    said, _, port = embedded
+    assert said["runs"] == 1
+    assert not said["url"].endswith(f":{port}/api")
 
 
 KILLED = """
@@ -125,8 +123,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.e2e
 @pytest.mark.parametrize("when", ["starting", "ready"])
 def test_the_server_does_not_outlive_a_command_that_is_killed(when: str, tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONWARNINGS": "ignore"}
+    environment = without_prefect(tmp_path / "prefect")
     if when == "ready":
         Database.put(tmp_path / "prefect" / "prefect.db")
     with (tmp_path / "pid").open("w") as file:  # a server that lives on would keep a pipe open

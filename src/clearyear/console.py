@@ -30,9 +30,6 @@ EMBEDDED = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
     "DO_NOT_TRACK": "1",
-    # The server is a «python -m», which looks for modules in the current folder first: beside scenes that others have
-    # packed, say. A grp.py there would be run.
-    "PYTHONSAFEPATH": "1",
 }
 
 _SHOWN = 20
