@@ -212,6 +212,8 @@ def _dataset_bytes(plan: Plan) -> int:
 
 def _is_by_gdal(file: tuple[Scene, str]) -> bool:
     scene, asset = file
+    if asset in scene.hides:
+        return True  # the mask, at least
     try:
         return isinstance(source_of(address_of(scene, asset), scene.version_of(asset)), GdalSource)
     except ReadError:

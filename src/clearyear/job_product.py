@@ -9,7 +9,7 @@ from clearyear.job import Job
 from clearyear.masks import Mask
 from clearyear.product import Product
 from clearyear.reducers import Inputs, Reducer, get_reducer
-from clearyear.scenes.headers import Header
+from clearyear.scenes.headers import Header, some
 from clearyear.scenes.scene import Found
 
 
@@ -27,13 +27,7 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
     """
     reducer = get_reducer(job.reducer, job.options)
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(found.scenes))
-    unknown = sorted(set(job.layers) - set(reducer.layers))
-    if unknown:
-        raise InputError(
-            f"{reducer.name} has no layer {', '.join(unknown)}",
-            f"none, or {', '.join(reducer.layers[1:])}",
-            "leave it out",
-        )
+    _check_layers(job, reducer)
     said = found.nodata if header.nodata is None else header.nodata
     tag = () if said is None else (said,)
     nodata = tuple(job.nodata) if job.nodata is not None else (*reducer.default_nodata, *tag)
@@ -49,7 +43,13 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
         dtype=header.dtype,
         band_names=names,
         invalid_values=tuple(dict.fromkeys((*nodata, *saturated))),
-        nodata=_fill(reducer, header.dtype, nodata, saturated, is_masked=bool(masks)),
+        nodata=_fill(
+            reducer,
+            header.dtype,
+            nodata,
+            saturated,
+            is_masked=bool(masks) or any(scene.hides for scene in found.scenes),
+        ),
         compress=job.compress if isinstance(job.compress, str) else "deflate",
         assets=found.assets,
         masks=tuple(masks),
@@ -61,8 +61,19 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
         outputs=job.outputs,
         display=job.display,
     )
+    _check_hidden(product, found)
     _check_files(product, reducer)
     return product
+
+
+def _check_layers(job: Job, reducer: Reducer) -> None:
+    unknown = sorted(set(job.layers) - set(reducer.layers))
+    if unknown:
+        raise InputError(
+            f"{reducer.name} has no layer {', '.join(unknown)}",
+            f"none, or {', '.join(reducer.layers[1:])}",
+            "leave it out",
+        )
 
 
 def _fill(
@@ -79,6 +90,24 @@ def _fill(
         return saturated[0]
     # A mask may leave a pixel without a sample though every value counts; the lowest one is the least likely.
     return float(np.iinfo(dtype).min) if is_masked else None
+
+
+def _check_hidden(product: Product, found: Found) -> None:
+    """Refuse an interpolation that would mix what a mask hides with what is seen.
+
+    Raises:
+        InputError: no value of these scenes says that a sample is invalid.
+    """
+    if product.resampling == "nearest" or product.invalid_values or not product.dtype.startswith(("int", "uint")):
+        return
+    odd = [s.id for s in found.scenes if any((place := s.places.get(a)) and place.offset is None for a in s.hides)]
+    if odd:
+        raise InputError(
+            f"{len(odd)} scenes hide pixels by a mask inside the file and have no nodata value ({some(odd)}): "
+            f"{product.resampling} would mix what is hidden with what is seen",
+            "the resampling nearest, or a number that no valid sample has",
+            "take --resampling nearest, or say --nodata 0, say",
+        )
 
 
 def _check_files(product: Product, reducer: Reducer) -> None:

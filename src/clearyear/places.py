@@ -119,7 +119,8 @@ def _placed(
         return scene.model_copy(update={"places": dict.fromkeys(unknown, UNKNOWN)})
     moved = headers if wish.is_given else mask_assets  # else all bands have the one grid
     places = {asset: _place(grid, headers[asset].grid, called(scene.id, asset)) for asset in moved}
-    return scene.model_copy(update={"places": {asset: place for asset, place in places.items() if place}})
+    hides = tuple(asset for asset, header in headers.items() if header.hides and asset not in mask_assets)
+    return scene.model_copy(update={"places": {a: place for a, place in places.items() if place}, "hides": hides})
 
 
 def _place(grid: Grid, file: Grid, name: str) -> Place | None:

@@ -121,22 +121,24 @@ class Plan(BaseModel):
     @cached_property
     def is_plain(self) -> bool:
         """Whether each scene is one file on the grid itself, with nothing beside it: what needs the least reading."""
-        special = any(scene.places or scene.add or scene.group for scene in self.scenes)
+        special = any(scene.places or scene.add or scene.hides or scene.group for scene in self.scenes)
         return self.product.assets == ("data",) and not self.product.masks and not special
 
     @cached_property
     def valid_bands(self) -> int:
         """Bands of the mask that goes beside a stack: none where values alone say what is valid; one; one a band.
 
-        One a band where the bands of a scene do not reach equally far, or each is fused on its own.
+        One a band where the bands of a scene do not reach equally far, hide pixels each on its own, or are fused so.
         """
         assets, masks = self.product.assets, self.product.masks
         placed = [{scene.places.get(asset) for asset in assets} for scene in self.scenes]
         groups = [scene.group for scene in self.scenes if scene.group]
         fused = len(set(groups)) < len(groups)
-        if not (masks or fused or any(places != {None} for places in placed)):
+        hidden = any(scene.hides for scene in self.scenes)
+        if not (masks or fused or hidden or any(places != {None} for places in placed)):
             return 0
-        apart = any(len(places) > 1 for places in placed) or (fused and not self.reducer.whole_samples)
+        alone = hidden and len(assets) > 1
+        apart = alone or any(len(places) > 1 for places in placed) or (fused and not self.reducer.whole_samples)
         return self.product.n_bands if apart else 1
 
     @cached_property

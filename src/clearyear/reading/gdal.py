@@ -49,6 +49,7 @@ for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402  the options must be in place before GDAL starts
+from rasterio.enums import MaskFlags  # noqa: E402
 from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
@@ -184,7 +185,14 @@ def _agrees(dataset: DatasetReader) -> bool:
         and "NBITS" not in about
         and set(dataset.dtypes) <= _AGREED_DTYPES
         and dataset.block_shapes[0][1] < dataset.width
+        and not has_mask(dataset)
     )
+
+
+def has_mask(dataset: DatasetReader) -> bool:
+    """Whether a mask inside the file hides pixels. An alpha band does not count: GDAL calls the fourth of four so."""
+    flags = dataset.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
 def _take(key: tuple[str, str]) -> DatasetReader | None:

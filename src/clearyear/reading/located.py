@@ -13,7 +13,7 @@ from clearyear.grid import Window
 from clearyear.masks import Mask, erased_by, grown, invalid_values_of
 from clearyear.memory import MASK_BYTES, SOURCE_BYTES
 from clearyear.plan import Plan
-from clearyear.reading.sources import Source, source_of
+from clearyear.reading.sources import Source, read_hidden, source_of
 from clearyear.reading.stack import FailedRead, check_version
 from clearyear.scenes.scene import UNKNOWN, Place, Scene
 from clearyear.scenes.signing import address_of
@@ -59,6 +59,12 @@ class LocatedFile:
         if (width, height) != (self.place.width, self.place.height):
             raise ReadError(f"has become {width}×{height} px, {n_bands} bands of {dtype}", uri=shown(self.uri))
         return source
+
+    def hidden(self, box: Box) -> NDArray[np.bool_] | None:
+        """What an internal mask hides of a box, (H, W); None where there is none."""
+        if self.asset not in self.scene.hides:
+            return None
+        return read_hidden(address_of(self.scene, self.asset), self.scene.version_of(self.asset), _window(box))
 
     def parts(self, halo: int, bytes_a_pixel: int) -> Iterator[tuple[tuple[slice, slice], Points, Box]]:
         """The window in parts that need no more of the file at once than is comfortable: pixels, centres, box."""
@@ -122,7 +128,11 @@ def _read_shifted(source: Source, file: LocatedFile, invalid: NDArray[Any], out:
         np.copyto(out, _fill(invalid), where=beside)
         np.copyto(usable, False, where=beside)
     if x0 < x1 and y0 < y1:
-        _read(source, (left + x0, top + y0, x1 - x0, y1 - y0), out[:, y0:y1, x0:x1])
+        box = (left + x0, top + y0, x1 - x0, y1 - y0)
+        _read(source, box, out[:, y0:y1, x0:x1])
+        hidden = file.hidden(box)
+        if hidden is not None:
+            np.copyto(usable[:, :, y0:y1, x0:x1], False, where=hidden)
 
 
 def _read_resampled(
@@ -136,6 +146,12 @@ def _read_resampled(
         held = np.empty((out.shape[0], box[3], box[2]), out.dtype)
         if held.size:
             _read(source, box, held)
+            hidden = file.hidden(box)
+            if hidden is not None:
+                if held.dtype.kind == "f" or len(invalid):
+                    # Out of the interpolation, too; where no value can say so, ``product_of`` allows none.
+                    np.copyto(held, np.nan if held.dtype.kind == "f" else _fill(invalid), where=hidden)
+                _take_where(hidden, box, place, points, usable[:, :, *pixels])
         inside = np.empty(points[0].shape, np.bool_)
         sample(
             held, box[:2], place.transform, (place.width, place.height), points,
@@ -154,8 +170,6 @@ def read_mask(file: LocatedFile, mask: Mask, usable: Usable) -> None:
 
     The mask is worked out on its own pixels, with so many round the window that its edge is as if all were read.
     """
-    from clearyear.reading.resample import sample
-
     source, place = file.source(), file.place
     n_bands, dtype = source.shape()[2:]
     if n_bands != 1 or np.dtype(dtype).kind not in "ui":
@@ -167,15 +181,25 @@ def read_mask(file: LocatedFile, mask: Mask, usable: Usable) -> None:
         raw = erased_by(mask, values[0])
         # In the order of ``usable``.
         for erased, of in zip((grown(mask, raw), raw), usable, strict=False):
-            inside, found = np.empty(points[0].shape, np.bool_), np.empty((1, *points[0].shape), np.uint8)
-            sample(
-                erased.view(np.uint8)[None], box[:2], place.transform, (place.width, place.height), points,
-                method="nearest", invalid=np.empty(0, np.uint8), fill=1, out=found, inside=inside,
-            )  # fmt: skip
-            np.copyto(of[:, *pixels], False, where=found[0].view(np.bool_))
+            _take_where(erased, box, place, points, of[:, *pixels])
+
+
+def _take_where(erased: NDArray[np.bool_], box: Box, place: Place, points: Points, usable: Usable) -> None:
+    """Take validity from the points whose pixel, of those of ``box``, is erased, or that the file does not reach."""
+    from clearyear.reading.resample import sample
+
+    inside, found = np.empty(points[0].shape, np.bool_), np.empty((1, *points[0].shape), np.uint8)
+    sample(
+        erased.view(np.uint8)[None], box[:2], place.transform, (place.width, place.height), points,
+        method="nearest", invalid=np.empty(0, np.uint8), fill=1, out=found, inside=inside,
+    )  # fmt: skip
+    np.copyto(usable, False, where=found[0].view(np.bool_))
 
 
 def _read(source: Source, box: Box, out: NDArray[Any]) -> None:
-    piece = Window(col_off=box[0], row_off=box[1], width=box[2], height=box[3])
-    for step in source.steps(piece, out):
+    for step in source.steps(_window(box), out):
         step()
+
+
+def _window(box: Box) -> Window:
+    return Window(col_off=box[0], row_off=box[1], width=box[2], height=box[3])

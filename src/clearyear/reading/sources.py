@@ -86,6 +86,21 @@ class GdalSource:
             _check_remote(self.uri, self.version)
 
 
+def read_hidden(uri: str, version: str, piece: Window) -> NDArray[np.bool_]:
+    """What the file's internal mask hides of ``piece``.
+
+    Returns:
+        (H, W), True = hidden.
+
+    Raises:
+        ReadError: the mask cannot be read, or is none of this version.
+    """
+    with borrow_raster(uri, version) as dataset:
+        hidden: NDArray[np.bool_] = dataset.read_masks(1, window=_box(piece)) == 0
+    _check_remote(uri, version)
+    return hidden
+
+
 def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic]) -> None:
     """Of several JPEG 2000 blocks GDAL decodes each in a thread of its own, and does not say when one fails."""
     height, width = dataset.block_shapes[0]

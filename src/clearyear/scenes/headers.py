@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
-from clearyear.reading.gdal import JPEG2000, open_raster
+from clearyear.reading.gdal import JPEG2000, has_mask, open_raster
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
 from clearyear.stores import shown
@@ -42,6 +42,8 @@ class Header:
     """The nodata tag, or None."""
     band_names: tuple[str, ...]
     """Band descriptions; empty strings where there is none."""
+    hides: bool
+    """Whether an internal mask hides pixels."""
 
     def differences(self, other: "Header", *, grid: bool = True) -> list[str]:
         """In words: how ``self`` differs from ``other`` in what must be equal; ``grid``: whether that must be."""
@@ -84,6 +86,7 @@ def read_header(uri: str) -> Header:
             dtype=dataset.dtypes[0],
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
+            hides=has_mask(dataset),
         )
 
 

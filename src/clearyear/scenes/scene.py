@@ -73,6 +73,8 @@ class Scene(BaseModel):
     baseline has added 1000. A sum below 1 becomes 1: it was seen."""
     sign: str = Field(default="", pattern=f"^({SIGNER})?$")
     """Who signs ``assets`` when they are read; see ``signing.signer``. They are kept without a signature then."""
+    hides: tuple[str, ...] = ()
+    """Names of the bands in whose files an internal mask hides pixels."""
     group: str = ""
     """Scenes of one group are one observation: where several are valid at a pixel the first one counts."""
 
@@ -93,7 +95,7 @@ class Scene(BaseModel):
     @property
     def decides(self) -> list[Any]:
         """What pixels depend on besides the files; nothing where that is what it was before there was a choice."""
-        more = self.model_dump(mode="json", include={"places", "add", "group"}, exclude_defaults=True)
+        more = self.model_dump(mode="json", include={"places", "add", "hides", "group"}, exclude_defaults=True)
         return [more] if more else []
 
     @property

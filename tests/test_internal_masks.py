@@ -1,0 +1,185 @@
+"""What a mask inside a scene's file hides was not seen: the composite is that of scenes with nodata there."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import DATA, write_scene
+from loopback.http import HttpServer
+from numpy.typing import NDArray
+from runs import finished
+
+from clearyear.errors import InputError
+from clearyear.job import Job
+from clearyear.prepare import make_plan
+from clearyear.reading import sources
+from clearyear.reading.observe import observe
+
+SIZE = 80
+
+
+def hidden_of(number: int) -> NDArray[np.bool_]:
+    """Another half of every scene, with an edge that blocks and windows do not share."""
+    rows, cols = np.mgrid[:SIZE, :SIZE]
+    return (rows * (number + 1) + cols * 2) % 97 < 45
+
+
+def scenes_of(folder: Path, dtype: str = "uint8", *, masked: bool, nodata: float | None = 0) -> Path:
+    """Five scenes that hide pixels, by a mask inside the file or by the value 0."""
+    rng = np.random.default_rng(5)
+    for number in range(5):
+        pixels = rng.integers(60, 90, (3, SIZE, SIZE)).astype(dtype)
+        hidden = hidden_of(number)
+        path = folder / f"s_{date(2023, 1 + number, 3):%Y%m%d}.tif"
+        if not masked:
+            write_scene(path, np.where(hidden, 0, pixels).astype(dtype), nodata=0)
+            continue
+        write_scene(path, pixels, nodata=nodata)  # what is hidden looks as good as what is seen
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(~hidden)
+    return folder
+
+
+def rasters(folder: Path) -> dict[str, bytes]:
+    """All mosaics and tiles: what a product name stands in is the same."""
+    found = {}
+    for path in sorted(folder.rglob("*.tif")):
+        with rasterio.open(path) as dataset:
+            found[str(path.relative_to(folder))] = dataset.read().tobytes()
+    return found
+
+
+@pytest.fixture(params=["auto", "gdal"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARYEAR_READER", request.param)
+    sources._source_of.cache_clear()
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"reducer": "luminance-median", "layers": ["count", "source"]},
+        {"area": "0.4975,44.2205,0.5035,44.2265"},
+        {"resolution": "17", "resampling": "nearest"},
+        {"resolution": "17", "resampling": "bilinear"},
+        {"resolution": "7", "resampling": "cubic"},
+    ],
+    ids=str,
+)
+def test_as_if_it_were_nodata(tmp_path: Path, changes: dict[str, Any]) -> None:
+    job = {"reducer": "band-median", "layers": ["count"], "tile_size": 32, **changes}
+    for name in ("masked", "plain"):
+        scenes_of(tmp_path / name, masked=name == "masked")
+        finished(tmp_path / name, tmp_path / f"of-{name}", **job)
+    found, wanted = (rasters(tmp_path / f"of-{name}") for name in ("masked", "plain"))
+    assert len(wanted) > 4
+    assert found == wanted
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_without_a_nodata_value(tmp_path: Path, dtype: str) -> None:
+    """Every value counts; the lowest one stands where nothing was seen."""
+    plan = finished(
+        scenes_of(tmp_path / "in", dtype, masked=True, nodata=None),
+        tmp_path / "out",
+        reducer="band-median",
+        layers=["count"],
+        tile_size=48,
+    )
+    hidden = np.stack([hidden_of(number) for number in range(5)])
+    with rasterio.open(Path(plan.destination) / plan.mosaic_name("count")) as dataset:
+        assert np.array_equal(dataset.read(1), (~hidden).sum(axis=0))
+    with rasterio.open(Path(plan.destination) / plan.mosaic_name()) as dataset:
+        lowest = np.nan if dtype == "float32" else np.iinfo(dtype).min
+        unseen = dataset.read(1)[hidden.all(axis=0)]
+        assert np.array_equal(unseen, np.full(unseen.shape, lowest, dtype), equal_nan=dtype == "float32")
+
+
+def test_nothing_hidden_is_mixed_in(tmp_path: Path) -> None:
+    scenes = scenes_of(tmp_path / "in", "uint16", masked=True, nodata=None)
+    job = {"scenes": str(scenes), "period": "2023", "out": str(tmp_path / "out"), "reducer": "band-median"}
+    wanted = "5 scenes hide pixels by a mask inside the file and have no nodata value .*bilinear would mix"
+    with pytest.raises(InputError, match=wanted):
+        make_plan(Job.model_validate(job | {"resolution": "17", "resampling": "bilinear"}))
+    assert make_plan(Job.model_validate(job | {"resolution": "17", "resampling": "bilinear", "nodata": [0]}))
+    assert make_plan(Job.model_validate(job | {"resolution": "17"}))
+
+
+def test_each_band_s_own(tmp_path: Path) -> None:
+    """Bands in files of their own need not hide the same."""
+    rng = np.random.default_rng(3)
+    for number, band in enumerate(("B02", "B03")):
+        path = write_scene(tmp_path / "in" / f"s_20230103_{band}.tif", rng.integers(60, 90, (1, 80, 80), np.uint16))
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(~hidden_of(number))
+    plan = finished(
+        tmp_path / "in",
+        tmp_path / "out",
+        pattern="s_*_{band}.tif",
+        bands=["B02", "B03"],
+        reducer="band-median",
+        layers=["count"],
+    )
+    with rasterio.open(Path(plan.destination) / plan.mosaic_name("count")) as dataset:
+        assert np.array_equal(dataset.read(), ~np.stack([hidden_of(0), hidden_of(1)]))
+
+
+def test_a_mosaic_of_ours_as_a_scene(tmp_path: Path) -> None:
+    """JPEG keeps no value exactly: its mosaics say by a mask where nothing was seen."""
+    scenes = scenes_of(tmp_path / "in", masked=False)
+    first = finished(scenes, tmp_path / "jpeg", reducer="luminance-median", compress="jpeg", layers=["count"])
+    folder = tmp_path / "second"
+    folder.mkdir()
+    mosaic = Path(first.destination) / first.mosaic_name()
+    (folder / "s_20230101.tif").write_bytes(mosaic.read_bytes())
+    second = finished(folder, tmp_path / "out", reducer="band-median", layers=["count"])
+    with rasterio.open(Path(second.destination) / second.mosaic_name("count")) as dataset:
+        with rasterio.open(mosaic) as source:
+            assert np.array_equal(dataset.read(1), source.read_masks(1) > 0)
+        assert not dataset.read(1).all()
+
+
+def test_elsewhere(tmp_path: Path, web: HttpServer) -> None:
+    scenes = scenes_of(tmp_path / "in", masked=True)
+    for path in sorted(scenes.iterdir()):
+        web.files[f"/{path.name}"] = path.read_bytes()
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri\n" + "".join(f"{web.url}/{path.name}\n" for path in sorted(scenes.iterdir())))
+    job = {"reducer": "band-median", "layers": ["count"], "tile_size": 32}
+    finished(scenes, tmp_path / "here", **job)
+    finished(manifest, tmp_path / "there", **job)
+    assert rasters(tmp_path / "here") == rasters(tmp_path / "there")
+
+
+def test_a_mask_that_cannot_be_read_is_a_failed_read(tmp_path: Path) -> None:
+    path = scenes_of(tmp_path / "in", masked=True) / "s_20230103.tif"
+    with rasterio.open(path) as dataset, rasterio.open(f"GTIFF_DIR:2:{path}") as mask:
+        assert dataset.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]
+        offset = int(mask.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    plan = make_plan(Job(scenes=str(path.parent), period="2023", out=str(tmp_path / "out"), tile_size=80))
+    seen = observe(plan, plan.scenes, plan.windows[0])
+    assert [(f.scene, f.uri) for f in seen.failed] == [("s_20230103", str(path))]
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("name", ["cogeotiff__image_rgb_mask.tif", "rasterio__cogeo.tif"])
+def test_real_ones_as_gdal_has_them(tmp_path: Path, name: str) -> None:
+    path = DATA / "conformance" / name
+    manifest = tmp_path / "scenes.csv"
+    manifest.write_text(f"uri,datetime\n{path},2023-01-01\n")
+    plan = make_plan(Job(scenes=str(manifest), period="all", out=str(tmp_path), reducer="band-median", tile_size=1024))
+    seen = observe(plan, plan.scenes, plan.windows[0])
+    assert not seen.failed
+    assert seen.valid is not None
+    with rasterio.open(path) as dataset:
+        assert np.array_equal(seen.valid[0, 0], dataset.dataset_mask() > 0)
+        assert np.array_equal(seen.stack[0], dataset.read())
