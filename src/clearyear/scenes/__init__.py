@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 
 from clearyear.errors import InputError
 from clearyear.periods import Period
+from clearyear.scenes.files import listing_of
 from clearyear.scenes.manifest import Row, is_manifest, read_manifest
 from clearyear.scenes.names import NamePattern
 from clearyear.scenes.scene import Scene
 from clearyear.scenes.signing import address_of
 from clearyear.scenes.solar import Days
 from clearyear.scenes.within import within
-from clearyear.stores import Entry, open_store, shown, stat_uri
+from clearyear.stores import Entry, shown, stat_uri
 
 __all__ = ["NamePattern", "Scene", "changed_scenes", "find_scenes"]
 
@@ -65,11 +66,11 @@ def changed_scenes(scenes: Sequence[Scene]) -> list[str]:
 
 
 def _listed(source: str, names: NamePattern) -> list[Scene]:
-    entries = open_store(source).entries()
-    chosen = [entry for entry in entries if names.matches(PurePosixPath(entry.name).name)]
+    listing = listing_of(source)
+    chosen = [entry for entry in listing.entries if names.matches(PurePosixPath(entry.name).name)]
     if not chosen:
         raise InputError(
-            f"No scenes: {shown(source)} holds {len(entries)} files, none of which matches {names.pattern or '*.tif'}",
+            f"No scenes: {shown(source)} holds {listing}, none of which matches {names.pattern or '*.tif'}",
             "GeoTIFF files whose names hold their date",
             "correct the address or the pattern",
             uri=source,

@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 
 from clearyear.errors import InputError
 from clearyear.periods import Period
-from clearyear.scenes.files import joined
+from clearyear.scenes.files import joined, listing_of
 from clearyear.scenes.names import first_date, moment_of, regex_of
 from clearyear.scenes.scene import Found, Scene
 from clearyear.scenes.solar import Days
 from clearyear.scenes.within import within
-from clearyear.stores import Entry, open_store, shown
+from clearyear.stores import Entry, shown
 
 _SHOWN = 5
 _FORM = "a glob with {band} once, where the band's name stands: LC08_*_{band}.TIF or {id}/{band}.tif"
@@ -60,11 +60,11 @@ def find_band_files(
     """
     wanted = _names(bands, masks, pattern)
     regex = _regex(pattern, list(wanted))
-    entries = open_store(source).entries()
-    scenes = _grouped(entries, pattern, regex, wanted)
+    listing = listing_of(source)
+    scenes = _grouped(listing.entries, pattern, regex, wanted)
     if not scenes:
         raise InputError(
-            f"No scenes: {shown(source)} holds {len(entries)} files, none of which matches {pattern} with {{band}} "
+            f"No scenes: {shown(source)} holds {listing}, none of which matches {pattern} with {{band}} "
             f"as one of {', '.join(wanted.values())}",
             _FORM,
             "correct the address, the pattern or --bands",

@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from clearyear.errors import InputError
-from clearyear.scenes.files import joined
+from clearyear.scenes.files import joined, listing_of
 from clearyear.scenes.names import NamePattern, first_date, text_before_date
 from clearyear.scenes.scene import Scene
-from clearyear.stores import Entry, open_store, shown
+from clearyear.stores import Entry, shown
 
 _SHOWN = 5
 
@@ -36,7 +36,7 @@ def with_companions(scenes: Sequence[Scene], folders: Mapping[str, str]) -> list
     """
     found = list(scenes)
     for name, folder in folders.items():
-        entries = [entry for entry in open_store(folder).entries() if NamePattern().matches(entry.name)]
+        entries = [entry for entry in listing_of(folder).entries if NamePattern().matches(entry.name)]
         candidates: dict[tuple[str, str], list[_Candidate]] = {}
         for entry in entries:
             stem = PurePosixPath(entry.name).stem

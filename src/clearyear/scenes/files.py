@@ -1,17 +1,48 @@
-"""Scenes whose files have been looked at: there, how large, in which version."""
+"""Files of scenes: which of a folder may be some, and whether they are there, how large, in which version."""
 
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from clearyear.errors import InputError
 from clearyear.scenes.scene import Scene
 from clearyear.scenes.signing import Signer
-from clearyear.stores import Entry, shown, stat_uri
+from clearyear.stores import Entry, open_store, shown, stat_uri
 
 _THREADS = 16
 _SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What lies below a folder or prefix."""
+
+    entries: list[Entry]
+    """Files that may be scenes."""
+    results: tuple[str, ...]
+    """Folders in which a run of clearyear has left its results. These are no scenes, whatever they are called."""
+
+    def __str__(self) -> str:
+        beside = f" beside the results of clearyear in {', '.join(self.results[:_SHOWN])}" if self.results else ""
+        return f"{len(self.entries)} files{beside}"
+
+
+def listing_of(source: str) -> Listing:
+    """What lies below ``source``, without the tiles and mosaics of runs: yesterday's mosaic is no scene of today's.
+
+    A run's folder holds a plan and, as soon as it holds rasters, a folder with tiles.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    entries = open_store(source).entries()
+    plans = {entry.name.rpartition("/")[0] for entry in entries if entry.name.rpartition("/")[2] == "plan.json"}
+    tiled = {entry.name.rpartition("/tiles/")[0] for entry in entries if "/tiles/" in f"/{entry.name}"}
+    results = tuple(sorted(plans & tiled))
+    inside = tuple(f"{folder}/" if folder else "" for folder in results)
+    kept = [entry for entry in entries if not entry.name.startswith(inside)] if inside else entries
+    return Listing(entries=kept, results=tuple(folder or "." for folder in results))
 
 
 def with_versions(scenes: Sequence[Scene], *, where: str, sign: Signer | None = None) -> list[Scene]:
