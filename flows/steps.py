@@ -92,15 +92,22 @@ def carry_out(
 
 
 def budget_of(
-    plan: Plan, window_ids: Sequence[str], *, workers: int | None, memory_limit: int | None, runner: str = "threads"
+    plan: Plan,
+    window_ids: Sequence[str],
+    *,
+    workers: int | None,
+    memory_limit: int | None,
+    runner: str = "threads",
+    joins: bool = True,
 ) -> Budget:
-    """What this process, with those it starts, may do at once to compute these windows.
+    """What this process, with those it starts, may do at once to compute these windows, and to join them after.
 
     Raises:
-        InputError: the memory there is does not suffice for one.
+        InputError: the memory there is does not suffice for one window, or not for the mosaic.
     """
     windows = [plan.grid.window(window_id, plan.tile_size) for window_id in window_ids]
-    return engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit)
+    limits = {"workers": workers, "memory_limit": memory_limit}
+    return engine_budget(plan, windows, runner=runner, joins=joins, **limits)
 
 
 def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget, *, runner: str = "threads") -> dict[str, str]:

@@ -42,7 +42,8 @@ def window_batch(
     pending = [status.id for status in check_plan(plan, store, windows) if not status.is_done]
     failures: dict[str, str] = {}
     if pending:
-        failures = map_windows(plan, pending, budget_of(plan, pending, workers=workers, memory_limit=memory_limit))
+        budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit, joins=False)
+        failures = map_windows(plan, pending, budget)
     known_plan(destination, plan_digest)  # another one's records are not ours to write over
     leave_causes(plan, store, failures)
     store.sweep()

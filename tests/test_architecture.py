@@ -62,6 +62,7 @@ LAYERS = [
     },
     {
         "cog.geotiff",
+        "cog.assemble",
         "reading.direct",
         "reading.index_cache",
         "reading.sources",
@@ -71,7 +72,7 @@ LAYERS = [
         "demo",
     },
     {"window", "completeness", "budget", "batch", "sizing", "cost"},
-    {"cog.assemble", "pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
+    {"pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
     {"views", "selection", "catalog"},
     {"finding", "job_product"},
     {"convert"},

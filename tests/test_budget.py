@@ -1,14 +1,16 @@
 """Windows at once, threads, bytes a window, files kept open: the way that reads least often within the limit."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import random_pixels, write_scene
 from hypothesis import given
 from hypothesis import strategies as st
 from test_memory import plan_of
 
-from clearyear.budget import Budget, budget, process_budget
+from clearyear.budget import Budget, budget, engine_budget, process_budget
 from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.limits import Limit
@@ -147,3 +149,17 @@ def test_of_real_scenes_it_is_known_who_reads_them(
     finally:
         gdal.keep_open(gdal.MOST_IDLE)
     assert not gdal._idle
+
+
+def test_a_mosaic_too_wide_for_the_limit_is_refused_before_the_first_window(tmp_path: Path) -> None:
+    """What the mosaic needs is known from the plan, and it is made last, when all windows are paid for."""
+    path = write_scene(tmp_path / "s_20230103.tif", random_pixels(np.random.default_rng(1), (3, 32, 32)))
+    plan = make_plan(Job(scenes=str(path.parent), period="2023", out=str(tmp_path / "out"), tile_size=1024))
+    wide = plan.model_copy(update={"grid": plan.grid.model_copy(update={"width": 900_000, "height": 1024})})
+    limits: dict[str, Any] = {"runner": "threads", "workers": 1, "memory_limit": 3 << 30}
+    with pytest.raises(InputError, match=r"cannot hold a row of the mosaic's windows, 900,000 px wide") as caught:
+        engine_budget(wide, wide.windows, **limits)
+    assert "at least 4.0 GB" in str(caught.value)
+    assert engine_budget(wide, wide.windows, **limits, joins=False).peak_bytes < 3 << 30  # as a shard has it
+    found = engine_budget(wide, wide.windows, **limits | {"memory_limit": 8 << 30})
+    assert found.peak_bytes > 3 << 30

@@ -21,6 +21,7 @@ from clearyear.reading.sources import GdalSource, source_of
 from clearyear.scenes.scene import Scene
 from clearyear.scenes.signing import address_of
 from clearyear.settings import Settings
+from clearyear.sizing import mosaic_bytes
 
 BASE_BYTES = 450_000_000
 """Python, its libraries, compiled kernels and Prefect's client in the process that computes, before any window.
@@ -102,16 +103,42 @@ def process_budget(
 
 
 def engine_budget(
-    plan: Plan, windows: Sequence[Window], *, runner: str, workers: int | None, memory_limit: int | None
+    plan: Plan,
+    windows: Sequence[Window],
+    *,
+    runner: str,
+    workers: int | None,
+    memory_limit: int | None,
+    joins: bool = True,
 ) -> Budget:
     """The budget of this process and of those a job's ``runner`` starts for it.
 
     Of a Dask cluster that is somewhere already neither the number of workers nor their memory is known: the budget is
     one worker's, and ``memory_limit`` what that has.
 
+    With ``joins`` the mosaic is made here as well, when the windows are done; the other arguments are as for
+    process_budget.
+
     Raises:
-        InputError: as process_budget.
+        InputError: as process_budget; or the mosaic takes more than the limit.
     """
+    found = _engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit)
+    if not joins:
+        return found
+    peak = BASE_BYTES + PREFECT_BYTES + mosaic_bytes(plan)
+    if found.limit is not None and peak > found.limit:
+        raise InputError(
+            f"{bytes_text(found.limit)} of memory ({found.limit_origin}) cannot hold a row of the mosaic's windows, "
+            f"{plan.grid.width:,} px wide",
+            f"at least {bytes_text(peak)}",
+            "give it more memory, or take lower windows (tile_size)",
+        )
+    return found.model_copy(update={"peak_bytes": max(found.peak_bytes, peak)})
+
+
+def _engine_budget(
+    plan: Plan, windows: Sequence[Window], *, runner: str, workers: int | None, memory_limit: int | None
+) -> Budget:
     settings = Settings()
     if runner == "dask" and (settings.dask_address or settings.dask_cluster):
         return process_budget(plan, windows, workers=1, memory_limit=memory_limit, prefect=False)

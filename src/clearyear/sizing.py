@@ -5,6 +5,8 @@ import math
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from clearyear.cog import assemble
+from clearyear.cog.layers import frame_of, layer_of
 from clearyear.errors import InputError
 from clearyear.memory import peak_bytes
 from clearyear.plan import Plan
@@ -85,6 +87,18 @@ def scratch_bytes(plan: Plan) -> int:
     kinds = [plan.kind(file) for file in plan.published]
     layers = [pixels * kind.n_bands * np.dtype(kind.dtype).itemsize for kind in kinds]
     return math.ceil(max(layers) + sum(layers) * _WITH_OVERVIEWS + max(layers) * (_WITH_OVERVIEWS - 1))
+
+
+def mosaic_bytes(plan: Plan) -> int:
+    """Bytes that putting the tiles together takes at most, as if nothing could be compressed; one layer at a time."""
+    frame = frame_of(plan.grid, plan.tile_size)
+    peaks = [0]
+    for layer in (layer_of(plan, file) for file in plan.files):
+        if layer.joined:
+            sample = layer.n_bands * np.dtype(layer.dtype).itemsize
+            sizes = [(window, None, math.ceil(window.n_pixels * sample * 4 / 3)) for window in plan.windows]
+            peaks.append(assemble.peak_bytes(sizes, layer, frame))
+    return max(peaks)
 
 
 def _least_gib(cpu: int) -> int:
