@@ -40,6 +40,8 @@ def make_seeds(folder: Path) -> list[Path]:
         "bigendian": {"compress": "deflate", "endianness": "big"},
         "sparse": {"compress": "deflate", "sparse_ok": True},
         "bits": {"nbits": 4},
+        "masked": {"compress": "deflate", "predictor": 2, "interleave": "pixel"},
+        "masked-zstd": {"compress": "zstd", "dtype": "uint16"},
     }
     made = []
     for name, options in kinds.items():
@@ -54,6 +56,9 @@ def make_seeds(folder: Path) -> list[Path]:
                 pixels[:, 32:] = 0
             dataset.write(pixels)
             dataset.update_tags(NOTE="x" * 50)
+        if name.startswith("masked"):
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+                dataset.write_mask(pixels[0] > 4)
         made.append(path)
     copy(folder / "deflate.tif", folder / "cog.tif", driver="COG", blocksize=128, compress="deflate",
          overview_resampling="nearest")  # fmt: skip
@@ -61,17 +66,29 @@ def make_seeds(folder: Path) -> list[Path]:
 
 
 class Directory:
-    """Where the entries of a TIFF's first directory stand, as far as they can be read."""
+    """Where the entries of one of a TIFF's directories stand, as far as they can be read: of the first, unless told."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int | None = None) -> None:
         self.order = ">" if data[:2] == b"MM" else "<"
         self.big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
         counter, self.entry_size, self.word = ("Q", 20, "Q") if self.big else ("H", 12, "I")
-        (self.at,) = struct.unpack_from(self.order + self.word, data, 8 if self.big else 4)
+        (first_at,) = struct.unpack_from(self.order + self.word, data, 8 if self.big else 4)
+        self.at = first_at if at is None else at
         (n,) = struct.unpack_from(self.order + counter, data, self.at)
         first = self.at + struct.calcsize(counter)
         self.entries = [first + i * self.entry_size for i in range(min(n, 300))]
         self.next = first + n * self.entry_size
+
+    @classmethod
+    def any_of(cls, rng: random.Random, data: bytes) -> "Directory":
+        """One of the first four: the image, a mask, overviews."""
+        found = [cls(data)]
+        while len(found) < 4:
+            (at,) = struct.unpack_from(found[-1].order + found[-1].word, data, found[-1].next)
+            if not 8 <= at < len(data) - 8:
+                break
+            found.append(cls(data, at))
+        return rng.choice(found)
 
     def field(self, data: bytes, entry: int) -> tuple[int, int, int, int]:
         """Tag, type, count, and where the value stands."""
@@ -121,7 +138,7 @@ def shift(rng: random.Random, data: bytearray) -> None:
 
 
 def _entry(rng: random.Random, data: bytearray, *wanted: int) -> tuple[Directory, int]:
-    directory = Directory(data)
+    directory = Directory.any_of(rng, data)
     chosen = [e for e in directory.entries if not wanted or directory.field(data, e)[0] in wanted]
     return directory, rng.choice(chosen or directory.entries)
 
@@ -172,7 +189,7 @@ def offset(rng: random.Random, data: bytearray) -> None:
 
 def loop(rng: random.Random, data: bytearray) -> None:
     """The chain of directories comes back to its start, or a sub-directory is the directory itself."""
-    directory = Directory(data)
+    directory = Directory.any_of(rng, data)
     limit = 2**64 if directory.big else 2**32
     target = rng.choice((directory.at, directory.at, 0, 4, directory.entries[0], len(data) - 6, 2**32 - 2)) % limit
     if rng.random() < 0.7:
@@ -201,9 +218,9 @@ def nodata(rng: random.Random, data: bytearray) -> None:
     struct.pack_into(directory.order + directory.word * 2, data, entry + 4, size, place)
 
 
-def _blocks(data: bytearray) -> tuple[Directory, list[tuple[int, int, int, int]]]:
+def _blocks(rng: random.Random, data: bytearray) -> tuple[Directory, list[tuple[int, int, int, int]]]:
     """Where each block's offset and size stand, and what they are."""
-    directory = Directory(data)
+    directory = Directory.any_of(rng, data)
     tables = {}
     for entry in directory.entries:
         tag, kind_, n, at = directory.field(data, entry)
@@ -221,7 +238,7 @@ def _blocks(data: bytearray) -> tuple[Directory, list[tuple[int, int, int, int]]
 
 def swap(rng: random.Random, data: bytearray) -> None:
     """Two blocks change places, or one points to the other's bytes."""
-    directory, blocks = _blocks(data)
+    directory, blocks = _blocks(rng, data)
     (at_a, _, a, _), (at_b, _, b, _) = rng.choice(blocks), rng.choice(blocks)
     form = directory.order + directory.word
     struct.pack_into(form, data, at_a, b)
@@ -231,7 +248,7 @@ def swap(rng: random.Random, data: bytearray) -> None:
 
 def inside(rng: random.Random, data: bytearray) -> None:
     """One byte inside a block's packed data."""
-    _, blocks = _blocks(data)
+    _, blocks = _blocks(rng, data)
     _, _, start, length = rng.choice(blocks)
     if length:
         data[start + rng.randrange(length)] ^= 1 << rng.randrange(8)
@@ -247,7 +264,7 @@ def bomb(rng: random.Random, data: bytearray) -> None:
 
         zeros = bytes(BOMB_BYTES)
         _bombs.extend((zlib.compress(zeros, 9), bytes(imagecodecs.zstd_encode(zeros, level=1))))
-    directory, blocks = _blocks(data)
+    directory, blocks = _blocks(rng, data)
     which = rng.randrange(2)
     place = len(data)
     data += _bombs[which]
