@@ -37,6 +37,7 @@ LAYERS = [
     {
         "product",
         "plan",
+        "runs",
         "memory",
         "job",
         "job_keys",
@@ -80,7 +81,7 @@ LAYERS = [
     {"publish", "past", "estimate", "payload", "backfill"},
     {"zonal"},
     {"lights"},
-    {"console", "source_options", "options", "cli", "cli_results", "verbs"},
+    {"console", "source_options", "options", "cli", "cli_results", "cli_runs", "verbs"},
 ]
 
 

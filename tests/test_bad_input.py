@@ -281,14 +281,6 @@ def test_a_folder_that_holds_no_run(refused: Refused, tmp_path: Path, verb: str)
     refused(verb, tmp_path / "file", says=(f"Cannot list {tmp_path / 'file'}: Not a directory",))
 
 
-@pytest.mark.parametrize("verb", ["report", "repair", "mosaic", "validate", "preview"])
-def test_a_folder_that_holds_several_runs(refused: Refused, scenes: Path, tmp_path: Path, verb: str) -> None:
-    for period in ("2023", "2023-03"):
-        prepare(Job(scenes=str(scenes), period=period, out=str(tmp_path / "out"), tile_size=16))
-    found = "holds 2 runs: luminance-median/2023--P1Y, luminance-median/2023-03--P1M"
-    refused(verb, tmp_path / "out", says=(f"{tmp_path / 'out'} {found}", "give one of these folders"))
-
-
 # -- pictures ------------------------------------------------------------------------------------------------
 
 
@@ -298,10 +290,9 @@ def test_a_preview_of_what_is_no_picture(refused: Refused, tmp_path: Path, scene
     refused(
         "preview", tmp_path / "b.tif", says=(f"There is no picture to make of {tmp_path / 'b.tif'}: ", "No such file")
     )
-    prepare(Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"), tile_size=16))
-    refused(
-        "preview", tmp_path / "out", says=(f"There is no picture to make of {tmp_path / 'out'}: ", "clearyear report")
-    )
+    plan = prepare(Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"), tile_size=16))
+    says = (f"There is no picture to make of {plan.destination}: ", "clearyear report")
+    refused("preview", tmp_path / "out", says=says)
 
 
 def test_a_preview_to_where_nobody_can_write(refused: Refused, tmp_path: Path) -> None:

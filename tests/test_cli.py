@@ -164,7 +164,7 @@ def test_an_error_of_ours_is_a_paragraph_and_exit_1(monkeypatch: pytest.MonkeyPa
     def broken(out: str) -> None:
         raise ZeroDivisionError("division\nby zero")
 
-    monkeypatch.setattr("clearyear.prepare.find_plan", broken)
+    monkeypatch.setattr("clearyear.runs.find_runs", broken)
     result = clearyear("report", "out", "--json")
     assert result.exit_code == 1
     assert result.stderr == (

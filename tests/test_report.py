@@ -307,7 +307,8 @@ def test_a_lost_mosaic_is_not_complete(scenes: Path, tmp_path: Path, name: str, 
 
 def test_the_plan_is_found_below_the_folder_or_in_it(scenes: Path, tmp_path: Path) -> None:
     plan = finished(scenes, tmp_path / "out")
-    for place in (tmp_path / "out", tmp_path / "out" / "luminance-median" / "2023--P1Y"):
+    folder = tmp_path / "out" / "luminance-median"
+    for place in (tmp_path / "out", folder, folder / "2023--P1Y"):
         assert find_plan(str(place)).digest == plan.digest
     with pytest.raises(InputError, match="holds no run"):
-        find_plan(str(tmp_path / "out" / "luminance-median"))
+        find_plan(str(folder / "2023--P1Y" / "tiles"))

@@ -159,34 +159,6 @@ def window(job_file: str | None, window_id: str | None, as_json: bool, **flags: 
     return 0
 
 
-@main.command()
-@click.argument("out")
-@click.option("--workers", type=click.IntRange(min=1), help="Windows computed at once.  [default: one a core]")
-@click.option("--allow-missing", is_flag=True, help="Publish even an incomplete mosaic.")
-@click.option("--memory-limit", help="Memory of the whole container: 2GiB, 1500MB.  [default: its own limit]")
-@click.option("--runner", type=click.Choice(["threads", "processes", "dask"]), default="threads", help="As of a job.")
-@click.option("--work-pool", help="Split the windows into jobs on this Prefect work pool.  [default: in-process]")
-@click.option(
-    "--windows-per-shard",
-    type=click.IntRange(1, 600),
-    default=50,
-    help="Windows of one such job at most.  [default: 50]",
-)
-@verb
-def repair(out: str, memory_limit: str | None, as_json: bool, **flags: Any) -> int:
-    """Compute what at OUT is not there, then join.
-
-    Only what is missing, invalid or stale is computed again; then the mosaic and the report follow.
-    """
-    from clearyear.prepare import find_plan
-    from clearyear.settings import parse_size
-
-    limit = parse_size(memory_limit) if memory_limit is not None else None
-    destination = find_plan(out).destination
-    outcome = run_flow("repair", {"out": destination, "memory_limit": limit, **flags}, destination)
-    return console.show_outcome(outcome, as_json=as_json)
-
-
 def _estimate(job: Any, save: tuple[str, ...], *, as_json: bool) -> int:
     """The dry run."""
     from clearyear.estimate import estimate

@@ -97,12 +97,18 @@ def print_converted(outcome: dict[str, Any]) -> None:
 
 def show_outcome(outcome: dict[str, Any], *, as_json: bool) -> int:
     """Print a run's or report's outcome; returns the exit code it means."""
-    allowed = outcome.pop("allowed")
+    document, code = answer_of(outcome)
     if as_json:
-        print_json(outcome)
+        print_json(document)
     else:
-        print_outcome(outcome)
-    return 0 if outcome["status"] == "complete" or allowed else 3
+        print_outcome(document)
+    return code
+
+
+def answer_of(outcome: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """What ``--json`` prints of a run's or report's outcome, and the exit code it means."""
+    document = {key: value for key, value in outcome.items() if key != "allowed"}
+    return document, 0 if outcome["status"] == "complete" or outcome["allowed"] else 3
 
 
 def left_behind(destination: str) -> str:

@@ -50,17 +50,22 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if debug:
                 raise
-            text, code = f"Error: {_words(error)}", getattr(error, "exit_code", 1)
+            text, code = f"Error: {words_of(error)}", getattr(error, "exit_code", 1)
         if as_json:
-            rest = _NOTHING if function.__name__ in ("run", "demo", "repair", "report", "mosaic") else {}
-            console.print_json({"status": "failed", **rest, "error": text.removeprefix("Error: ")})
+            console.print_json(failed(function.__name__, text.removeprefix("Error: ")))
         console.note(text)
         sys.exit(code)
 
     return wrapper
 
 
-def _words(error: Exception) -> str:
+def failed(name: str, text: str) -> dict[str, Any]:
+    """What ``--json`` prints of a verb that an error has ended."""
+    rest = _NOTHING if name in ("run", "demo", "repair", "report", "mosaic") else {}
+    return {"status": "failed", **rest, "error": text}
+
+
+def words_of(error: Exception) -> str:
     """One paragraph. What is not ours is a bug or a broken environment: it is named, and how to see more of it."""
     if not isinstance(error, ClearyearError):
         error = ClearyearError(

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict
 from clearyear.completeness import WindowStatus
 from clearyear.errors import InputError
 from clearyear.plan import Plan
-from clearyear.prepare import PLAN, plan_at
+from clearyear.prepare import plan_at
 from clearyear.publish import published
+from clearyear.runs import PLAN
 from clearyear.stores import Store
 
 

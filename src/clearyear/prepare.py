@@ -15,14 +15,13 @@ from clearyear.naming import period_name
 from clearyear.periods import Period, parse_period, year_before
 from clearyear.places import lay_out
 from clearyear.plan import Plan
+from clearyear.runs import PLAN, find_run
 from clearyear.scenes import changed_scenes
 from clearyear.scenes.scene import Found
 from clearyear.stores import Store, check_destination, open_store
 from clearyear.views import windows_csv, windows_geojson
 
 log = logging.getLogger(__name__)
-
-PLAN = "plan.json"
 
 
 def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
@@ -99,7 +98,7 @@ def put_down(plan: Plan, *, overwrite: bool = False) -> Plan:
 
 
 def find_plan(out: str, *, allow_missing: bool = False) -> Plan:
-    """The plan lying at ``out``: what a run's ``--out`` was, or one product's period folder.
+    """The plan lying at ``out``: what a run's ``--out`` was, a product's folder in it, or a period's.
 
     Args:
         out: where to look.
@@ -108,22 +107,8 @@ def find_plan(out: str, *, allow_missing: bool = False) -> Plan:
     Raises:
         InputError: there is none, or there are several.
     """
-    plan = plan_at(_destination(out))
+    plan = plan_at(find_run(out))
     return plan.model_copy(update={"min_completeness": 0.0}) if allow_missing else plan
-
-
-def _destination(out: str) -> str:
-    store = open_store(out)
-    if store.stat(PLAN) is not None:
-        return out
-    found = [e.name for e in store.entries() if e.name.count("/") == 2 and e.name.endswith(f"/{PLAN}")]
-    if len(found) == 1:
-        return f"{out.rstrip('/')}/{found[0].removesuffix(f'/{PLAN}')}"
-    if not found:
-        raise InputError(f"{out} holds no run", "a folder with plan.json, or <product>/<period>/plan.json in it",
-                         "give what --out was", uri=out)  # fmt: skip
-    folders = ", ".join(sorted(name.removesuffix(f"/{PLAN}") for name in found))
-    raise InputError(f"{out} holds {len(found)} runs: {folders}", "one", "give one of these folders", uri=out)
 
 
 def plan_at(destination: str) -> Plan:

@@ -18,10 +18,11 @@ from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
 from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
 from clearyear.plan import Plan
-from clearyear.prepare import PLAN, find_plan
+from clearyear.prepare import find_plan
 from clearyear.reading.gdal import words
 from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv
+from clearyear.runs import PLAN
 from clearyear.stac import make_item
 from clearyear.stores import Store, gdal_path, open_store, parent_of
 from clearyear.stores.pieces import digest_of
@@ -163,7 +164,7 @@ def write_preview(source: str, target: str | None, *, size: int) -> str:
     Raises:
         InputError: ``source`` is neither.
     """
-    if source.lower().endswith((".tif", ".tiff")):
+    if is_geotiff(source):
         rasters, default = [source], f"{source.rpartition('.')[0]}_preview.jpg"
     else:
         plan = find_plan(source)
@@ -177,9 +178,14 @@ def write_preview(source: str, target: str | None, *, size: int) -> str:
     return target
 
 
+def is_geotiff(source: str) -> bool:
+    """Whether an address is a file's, and not a run's folder."""
+    return source.lower().endswith((".tif", ".tiff"))
+
+
 def validate(source: str) -> list[str]:
     """What is wrong with a GeoTIFF (strict COG validation, then every block read) or with a result's files."""
-    if source.lower().endswith((".tif", ".tiff")):
+    if is_geotiff(source):
         return problems(gdal_path(source))
     plan = find_plan(source)
     store = open_store(plan.destination)
