@@ -1,15 +1,17 @@
-"""Ten thousand tiny windows through one local server: python benchmarks/longrun.py [--windows 10000] [--runs 3]
+"""Ten thousand tiny windows through one local server: python benchmarks/longrun.py [--windows 10000] [--runs 12].
 
 `clearyear run` against a `prefect server start` with the settings of clearyear.console, again and again with the same
 server and database, each time to an empty destination. While it runs, the resident memory of both is looked at every
-two seconds. Afterwards: every window is there, every task run is on the server's record as Completed, and the server's
-log holds neither «database is locked» nor «queue is full». Exit code 1 if any of that does not hold.
+two seconds; after each run the server tells what its own is made of. Afterwards: every window is there, every task run
+is on the server's record as Completed, and the server's log holds neither «database is locked» nor «queue is full».
+Exit code 1 if any of that does not hold. With --bound the server's malloc gives back sooner what it does not need.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,8 @@ from orchestration import SIDES, _recorded, _usage, _wait, in_batches, server, t
 
 from clearyear.job import Job
 
+BOUND = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
+"""For glibc: two arenas, and blocks of 64 KiB and more mapped and given back one by one."""
 EVERY = 2.0
 TENTHS = range(1, 11)
 
@@ -58,19 +62,31 @@ def tenths(samples: list[tuple[int, float, float]], windows: int) -> list[tuple[
     return found
 
 
+def inside(server: int, target: Path) -> dict[str, float]:
+    """What the server's memory is made of: resident, Python's blocks, malloc's bytes in use and free."""
+    target.unlink(missing_ok=True)
+    os.kill(server, signal.SIGUSR1)
+    _wait(target.exists)
+    found: dict[str, float] = json.loads(target.read_text())
+    return found
+
+
 def main() -> int:
     """Run, watch, and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, default=10_000, choices=SIDES)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=12)
+    parser.add_argument("--bound", action="store_true")
     arguments = parser.parse_args()
-    wrong = []
+    wrong, parts = [], []
     rows = [f"| run | seconds | MB of | {' | '.join(f'{10 * t} %' for t in TENTHS)} |", f"|{'---|' * 13}"]
     with tempfile.TemporaryDirectory(prefix="clearyear-long-") as name:
         folder, home = Path(name), Path(name) / "prefect"
         home.mkdir()
         job, tasks = tiny(folder, arguments.windows), len(in_batches(arguments.windows)) + 1
-        with server(home) as (environment, group):
+        told = folder / "inside.json"
+        alone = {"PYTHONPATH": str(Path(__file__).parent / "inside"), "CLEARYEAR_INSIDE": str(told)}
+        with server(home, alone | (BOUND if arguments.bound else {})) as (environment, group):
             api = environment["PREFECT_API_URL"]
             for run in range(1, arguments.runs + 1):
                 started = time.monotonic()
@@ -87,9 +103,15 @@ def main() -> int:
                 rows.append(f"| | | the server | {' | '.join(f'{mb:.0f}' for mb in served)} |")
                 print("\n".join(rows[-2:]), file=sys.stderr, flush=True)
                 shutil.rmtree(job.out)
+                parts.append(inside(group, told))
+                print(parts[-1], file=sys.stderr, flush=True)
         words = (home / "server.log").read_text()
         wrong += [f"the server's log holds «{c}»" for c in ("database is locked", "queue is full") if c in words]
     print("\n".join(rows))
+    print(f"\n| after run | {' | '.join(str(n + 1) for n in range(len(parts)))} |\n|{'---|' * (len(parts) + 1)}")
+    for name, key, unit in (("resident MB", "rss", 1e6), ("Python's blocks, thousands", "blocks", 1e3),
+                            ("malloc's MB in use", "used", 1e6), ("malloc's MB free", "free", 1e6)):  # fmt: skip
+        print(f"| {name} | {' | '.join(f'{part[key] / unit:,.0f}' for part in parts)} |")
     print(f"\n{arguments.runs} runs of {arguments.windows:,} windows in {tasks} task runs; wrong: {wrong or 'nothing'}")
     return 1 if wrong else 0
 

@@ -127,8 +127,11 @@ def measure(way: str, job: Job) -> None:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """`prefect server start` with our settings: the environment its clients need, and its process group."""
+def server(home: Path, alone: dict[str, str] | None = None) -> Iterator[tuple[dict[str, str], int]]:
+    """`prefect server start` with our settings: the environment its clients need, and its process group.
+
+    ``alone`` is for the server and not for its clients.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -141,7 +144,11 @@ def server(home: Path) -> Iterator[tuple[dict[str, str], int]]:
     command = [str(Path(sys.executable).parent / "prefect"), "server", "start", "--port", str(port)]
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=os.environ | settings | (alone or {}),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             api = f"http://127.0.0.1:{port}/api"
