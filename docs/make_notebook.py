@@ -21,8 +21,8 @@ TEXT = """
 # A first composite
 
 Twenty-four cloudy scenes of one year become one clear picture, window by window, and the result is checked. All that
-is called here is the core, plain functions over files and plans; `clearyear run` does the same with Prefect around
-it. The scenes are made up on the spot, so nothing is downloaded.
+is called here is the core, plain functions over files and plans; `clearyear.run` does all of it in one call, and
+`clearyear run` with Prefect around it. The scenes are made up on the spot, so nothing is downloaded.
 
 # %%
 import os
@@ -75,12 +75,11 @@ A job says what is wanted; the plan says everything that will be done, and is wr
 headers only.
 
 # %%
+from clearyear import Job, make_plan, put_down
 from clearyear.estimate import estimate
-from clearyear.job import Job
-from clearyear.prepare import prepare
 
 job = Job(scenes="scenes", period="2023", out="out", tile_size=256, layers=["count", "source"])
-plan = prepare(job)
+plan = put_down(make_plan(job))
 print(len(plan.windows), "windows of", plan.tile_size, "px from", len(plan.scenes), "scenes")
 print([w.action for w in estimate(plan).windows])
 
@@ -91,9 +90,7 @@ Each window is read from every scene, masked, reduced and written, its record la
 for byte against the plan, joined to one COG, and reported.
 
 # %%
-from clearyear.publish import join_windows
-from clearyear.stores import open_store
-from clearyear.window import compute_window
+from clearyear import compute_window, join_windows, open_store
 
 store = open_store(plan.destination)
 for window in plan.windows:
@@ -124,7 +121,7 @@ print("day of the year, top left pixel:", days[source[0, 0]])
 One tile is damaged, another is gone. Both are found and named, and only they are computed again.
 
 # %%
-from clearyear.completeness import check_plan
+from clearyear import check_plan
 
 tiles = Path(plan.destination)
 damaged, gone = (tiles / plan.tile_name(plan.windows[i]) for i in (0, 3))
@@ -137,10 +134,9 @@ for status in statuses:
     print(status.id, status.status, status.cause.split(":")[0])
 
 # %%
-for window, status in zip(plan.windows, statuses, strict=True):
-    if not status.is_done:
-        compute_window(plan, window, store)
-again = join_windows(plan)
+from clearyear import run
+
+again = run(job)
 print(again.status, f"{again.done} of {again.expected} windows")
 
 # %% [markdown]

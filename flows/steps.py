@@ -14,7 +14,7 @@ from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
 from clearyear.budget import Budget, engine_budget
-from clearyear.completeness import Status, WindowStatus, check_plan
+from clearyear.completeness import WindowStatus, check_plan, left_out, with_cause
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
@@ -106,8 +106,7 @@ def budget_of(
         InputError: the memory there is does not suffice for one window, or not for the mosaic.
     """
     windows = [plan.grid.window(window_id, plan.tile_size) for window_id in window_ids]
-    limits = {"workers": workers, "memory_limit": memory_limit}
-    return engine_budget(plan, windows, runner=runner, joins=joins, **limits)
+    return engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit, joins=joins)
 
 
 def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget, *, runner: str = "threads") -> dict[str, str]:
@@ -172,19 +171,6 @@ def causes_of(future: "PrefectFuture[Any]", window_ids: Sequence[str]) -> dict[s
         return error.causes
     cause = error.found if isinstance(error, ClearyearError) else future.state.message or str(error)
     return dict.fromkeys(window_ids, cause)
-
-
-def with_cause(status: WindowStatus, failures: dict[str, str]) -> WindowStatus:
-    """A window that is missing because its task failed says so."""
-    if status.status is Status.MISSING and status.id in failures:
-        return status.model_copy(update={"cause": failures[status.id]})
-    return status
-
-
-def left_out(status: WindowStatus, selected: int) -> WindowStatus:
-    """A window that was never computed because it was not selected says so."""
-    cause = f"not among the {selected} windows of this run's selection"
-    return status if status.result else with_cause(status, {status.id: cause})
 
 
 def join(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mosaic | None, str]:

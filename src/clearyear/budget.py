@@ -110,6 +110,7 @@ def engine_budget(
     workers: int | None,
     memory_limit: int | None,
     joins: bool = True,
+    prefect: bool = True,
 ) -> Budget:
     """The budget of this process and of those a job's ``runner`` starts for it.
 
@@ -122,10 +123,10 @@ def engine_budget(
     Raises:
         InputError: as process_budget; or the mosaic takes more than the limit.
     """
-    found = _engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit)
+    found = _engine_budget(plan, windows, runner, workers=workers, memory_limit=memory_limit, prefect=prefect)
     if not joins:
         return found
-    peak = BASE_BYTES + PREFECT_BYTES + mosaic_bytes(plan)
+    peak = BASE_BYTES + (PREFECT_BYTES if prefect else 0) + mosaic_bytes(plan)
     if found.limit is not None and peak > found.limit:
         raise InputError(
             f"{bytes_text(found.limit)} of memory ({found.limit_origin}) cannot hold a row of the mosaic's windows, "
@@ -137,12 +138,13 @@ def engine_budget(
 
 
 def _engine_budget(
-    plan: Plan, windows: Sequence[Window], *, runner: str, workers: int | None, memory_limit: int | None
+    plan: Plan, windows: Sequence[Window], runner: str, *, workers: int | None, memory_limit: int | None, prefect: bool
 ) -> Budget:
     settings = Settings()
     if runner == "dask" and (settings.dask_address or settings.dask_cluster):
         return process_budget(plan, windows, workers=1, memory_limit=memory_limit, prefect=False)
-    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit, separate=runner != "threads")
+    apart = runner != "threads"
+    return process_budget(plan, windows, workers=workers, memory_limit=memory_limit, prefect=prefect, separate=apart)
 
 
 def budget(

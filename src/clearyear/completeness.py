@@ -1,7 +1,7 @@
 """The plan against what is really there: ok | empty | missing | invalid | stale, window by window."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
@@ -104,6 +104,19 @@ def check_window(plan: Plan, window: Window, store: Store, *, size_of: _Look | N
             return WindowStatus(id=window.id, status=status, cause=cause, result=result)
     status = Status.EMPTY if result.status == "empty" else Status.OK
     return WindowStatus(id=window.id, status=status, result=result)
+
+
+def with_cause(status: WindowStatus, failures: Mapping[str, str]) -> WindowStatus:
+    """A window that is missing because its task failed says so."""
+    if status.status is Status.MISSING and status.id in failures:
+        return status.model_copy(update={"cause": failures[status.id]})
+    return status
+
+
+def left_out(status: WindowStatus, selected: int) -> WindowStatus:
+    """A window that was never computed because it was not selected says so."""
+    cause = f"not among the {selected} windows of this run's selection"
+    return status if status.result else with_cause(status, {status.id: cause})
 
 
 def _record(plan: Plan, window: Window, store: Store, look: _Look) -> tuple[WindowResult | None, str]:
