@@ -10,6 +10,7 @@ from clearyear.masks import Mask
 from clearyear.product import Product
 from clearyear.reducers import Inputs, Reducer, get_reducer
 from clearyear.scenes.headers import Header, some
+from clearyear.scenes.laws import shared_law
 from clearyear.scenes.scene import Found
 
 
@@ -35,6 +36,7 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
     names = header.band_names
     if header.count == 3 and header.dtype == "uint8" and not any(names):
         names = ("red", "green", "blue")
+    scale, offset = (found.scale, found.offset) if found.tells_law else shared_law(header.laws)
     product = Product(
         name=job.product or reducer.name,
         reducer=job.reducer,
@@ -55,8 +57,8 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
         masks=tuple(masks),
         resampling=job.resampling,
         options=job.options,
-        scale=found.scale,
-        offset=found.offset,
+        scale=scale,
+        offset=offset,
         compress_layers=job.compress if isinstance(job.compress, dict) else {},
         outputs=job.outputs,
         display=job.display,

@@ -13,6 +13,7 @@ from clearyear.geobox import Wish, called, grid_of, one_name_a_crs, outline, out
 from clearyear.grid import Grid
 from clearyear.masks import Mask
 from clearyear.scenes.headers import Header, agree, read_headers, some
+from clearyear.scenes.laws import TagLaw, other_laws
 from clearyear.scenes.scene import UNKNOWN, Found, Place, Scene
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = Non
     if many:
         _refuse_stacks(header, found.assets)
         header = replace(header, count=len(found.assets), band_names=found.assets)
+    header = replace(header, laws=() if found.tells_law else _laws(headers, found.assets, of))
     _refuse_no_classes(headers, mask_assets)
     grid = grid_of(wish, headers, bands) if wish.is_given else header.grid
     scenes = [_placed(scene, headers.get(scene.id), grid, wish, mask_assets) for scene in found.scenes]
@@ -90,6 +92,24 @@ def _refuse_stacks(header: Header, assets: Sequence[str]) -> None:
         raise InputError(
             f"The files of {', '.join(assets)} have {header.count} bands each", "one band a file", "name other files"
         )
+
+
+def _laws(headers: Mapping[str, Mapping[str, Header]], assets: Sequence[str], all_of: str) -> tuple[TagLaw, ...]:
+    """Scale and offset of each band, which a band must have in all scenes.
+
+    Raises:
+        InputError: files differ in them; they are named.
+    """
+    laws = [{called(i, asset): of[asset].laws for i, of in headers.items()} for asset in assets]
+    odd = [text for by_name in laws for text in other_laws(by_name)]
+    if odd:
+        raise InputError(
+            f"{len(odd)} of {all_of} do not mean the same by their numbers: {some(odd)}",
+            "one scale and offset for a band in all scenes; none is converted silently",
+            "leave these out with a pattern or a manifest, bring their numbers to the others' scale, or, if only the "
+            "tags are wrong, write those that hold (gdal_edit.py -scale 0.0001 -offset 0)",
+        )
+    return tuple(law for by_name in laws for law in next(iter(by_name.values())))
 
 
 def _refuse_no_classes(headers: Mapping[str, Mapping[str, Header]], assets: Sequence[str]) -> None:

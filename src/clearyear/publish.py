@@ -23,7 +23,7 @@ from clearyear.reading.gdal import words
 from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv
 from clearyear.runs import PLAN
-from clearyear.stac import make_item
+from clearyear.stac import LAW_FIELDS, law_fields, make_item
 from clearyear.stores import Store, gdal_path, open_store, parent_of
 from clearyear.stores.pieces import digest_of
 from clearyear.window import LayerFile
@@ -106,6 +106,8 @@ def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tup
         if all(s.is_done for s in statuses) and item["properties"]["clearyear:tiles"] != _tiles_digest(statuses):
             return None, "the published mosaic is made of other tiles than lie there now"
         assets = {layer: item["assets"][layer] for layer in plan.published}
+        if any({k: a[k] for k in LAW_FIELDS if k in a} != law_fields(plan, key) for key, a in assets.items()):
+            return None, "the published mosaic says another scale or offset than the plan"
         files = {
             k: LayerFile(name=a["href"].removeprefix("./"), size=a["file:size"], sha256=a["file:checksum"][4:])
             for k, a in assets.items()

@@ -154,13 +154,22 @@ def _is_scaled(plan: Plan) -> bool:
     return plan.product.scale is not None or plan.product.offset is not None
 
 
+LAW_FIELDS = ("raster:scale", "raster:offset")
+
+
+def law_fields(plan: Plan, layer: str) -> dict[str, float]:
+    """Scale and offset of one of ``Plan.published``, as its asset says them; nothing where there are none."""
+    about = layer_of(plan, layer)
+    if about.scale is None and about.offset is None:
+        return {}
+    return dict(zip(LAW_FIELDS, (1.0 if about.scale is None else about.scale, about.offset or 0.0), strict=True))
+
+
 def _layer_asset(plan: Plan, layer: str, file: LayerFile) -> pystac.Asset:
     kind = plan.kind(layer)
     names = kind.band_names or ((layer,) if kind.n_bands == 1 and layer != "composite" else ("",) * kind.n_bands)
     fields = raster_fields(names, kind.dtype, kind.nodata, size=file.size, sha256=file.sha256)
-    about = layer_of(plan, layer)
-    if about.scale is not None or about.offset is not None:
-        fields |= {"raster:scale": 1.0 if about.scale is None else about.scale, "raster:offset": about.offset or 0.0}
+    fields |= law_fields(plan, layer)
     picture = layer == VISUAL and plan.product.display is not None
     colours = layer == "composite" and kind.n_bands == 3 and kind.dtype == "uint8"
     return pystac.Asset(

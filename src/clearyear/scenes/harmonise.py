@@ -58,6 +58,8 @@ class Harmony:
     """Scene → band → what is added; zeros are left out."""
     scale: float | None
     offset: float | None
+    is_told: bool
+    """Whether the items say anything of their numbers, or these are to be taken as they are."""
 
 
 def law_of(item: Mapping[str, Any], key: str) -> Law:
@@ -110,7 +112,8 @@ def harmonise(laws: Mapping[str, Mapping[str, Law]]) -> Harmony:
                 add[scene][band] = steps
         shared.append((scale, offset))
     scale, offset = shared[0] if len(set(shared)) == 1 else (None, None)
-    return Harmony(add, scale, offset)
+    is_told = any(law != Law() for by_band in laws.values() for law in by_band.values())
+    return Harmony(add, scale, offset, is_told)
 
 
 def _is(law: Law, scale: float | None, offset: float | None) -> bool:

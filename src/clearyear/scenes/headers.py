@@ -15,6 +15,7 @@ from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
 from clearyear.reading.gdal import JPEG2000, has_mask, open_raster
+from clearyear.scenes.laws import TagLaw, tag_laws
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
 from clearyear.stores import shown
@@ -44,6 +45,8 @@ class Header:
     """Band descriptions; empty strings where there is none."""
     hides: bool
     """Whether an internal mask hides pixels."""
+    laws: tuple[TagLaw, ...]
+    """Scale and offset of each band, by its tags."""
 
     def differences(self, other: "Header", *, grid: bool = True) -> list[str]:
         """In words: how ``self`` differs from ``other`` in what must be equal; ``grid``: whether that must be."""
@@ -87,6 +90,7 @@ def read_header(uri: str) -> Header:
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
             hides=has_mask(dataset),
+            laws=tag_laws(dataset.scales, dataset.offsets),
         )
 
 

@@ -118,3 +118,5 @@ class Found(BaseModel):
     scale: float | None = None
     offset: float | None = None
     """Number × scale + offset is the physical value, after ``Scene.add``."""
+    tells_law: bool = False
+    """Whether ``scale`` and ``offset``, or that there are none, is the last word: tags of the files do not count."""

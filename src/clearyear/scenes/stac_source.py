@@ -78,6 +78,7 @@ def find_items(
         nodata=_nodata(items, keys, [names[band] for band in bands]),
         scale=harmony.scale,
         offset=harmony.offset,
+        tells_law=harmony.is_told,
     )
 
 
@@ -139,7 +140,7 @@ def _harmony(
     items: Sequence[Item], keys: Mapping[str, Mapping[str, str]], bands: Sequence[str], *, wanted: bool
 ) -> Harmony:
     if not wanted:
-        return Harmony({item.id: {} for item in items}, None, None)
+        return Harmony({item.id: {} for item in items}, None, None, is_told=True)
     laws: dict[str, dict[str, Law]] = {}
     for item in items:
         try:
