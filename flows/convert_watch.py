@@ -109,6 +109,7 @@ def map_images(images: Sequence[Image], out: str, options: Options, workers: int
             future.wait()  # it is done; without this its state is asked of the server, which learns of it later
             answers[names[future].name] = answer_of(future)
             progress.show(len(answers))
+    progress.end(sum(isinstance(answer, Converted) for answer in answers.values()))
     return answers
 
 

@@ -53,6 +53,7 @@ def send_windows(
     *,
     per_shard: int,
     size: ShardSize,
+    progress: Progress,
 ) -> dict[str, str]:
     """Have windows computed by flow runs of window-batch, ``per_shard`` each at most, and wait for all of them.
 
@@ -63,7 +64,7 @@ def send_windows(
     Returns:
         Window id → why there is no answer for it. That the others are well is for the destination to show.
     """
-    settings, failures, progress = Settings(), dict[str, str](), Progress(len(window_ids))
+    settings, failures = Settings(), dict[str, str]()
     ended: list[EndedShard] = []
     with get_client(sync_client=True) as client, _cancelled_together(client):
         sender = Sender(client, plan, store, deployment, size)
@@ -82,9 +83,8 @@ def send_windows(
                     _conclude(sender, watch, shard, ending, left, failures, settings.shard_tries)
                     name = batch_name(shard.window_ids)
                     ended.append(EndedShard(name, shard.run_id, len(left), shard.tries, ending.why, ending.well))
-            progress.show(min(watch.finished, len(window_ids) - 1))
+            progress.show(watch.finished)
             report_progress("windows", watch.finished, len(window_ids))
-    progress.show(len(window_ids))
     show_shards(ended)
     return failures
 

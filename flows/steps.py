@@ -69,7 +69,7 @@ def carry_out(
     get_run_logger().info("%d of %d windows are there already", sum(s.is_done for s in statuses), len(statuses))
     if pending:
         # What is wrong with the pool, or with the memory there is, shows before anything else happens.
-        compute: Callable[[], dict[str, str]]
+        compute: Callable[..., dict[str, str]]
         if work_pool:
             most, pool = windows_per_shard, deployment_on(work_pool)
             size = shard_size(plan, pool, per_shard=most, workers=workers, memory_limit=memory_limit)
@@ -79,9 +79,12 @@ def carry_out(
             compute = partial(map_windows, plan, pending, budget, runner=runner)
         check_scenes(plan)
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
-        failures = compute()
+        progress = Progress(len(pending))
+        failures = compute(progress=progress)
         known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
+        asked = set(pending)
+        progress.end(sum(s.is_done for s in statuses if s.id in asked))
     statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
     mosaic, problem = join(plan, store, statuses)
     if problem and len(selected) < len(statuses):
@@ -109,13 +112,14 @@ def budget_of(
     return engine_budget(plan, windows, runner=runner, workers=workers, memory_limit=memory_limit, joins=joins)
 
 
-def map_windows(plan: Plan, window_ids: Sequence[str], budget: Budget, *, runner: str = "threads") -> dict[str, str]:
+def map_windows(
+    plan: Plan, window_ids: Sequence[str], budget: Budget, *, progress: Progress, runner: str = "threads"
+) -> dict[str, str]:
     """Map the window-median task over windows, or window-medians over batches of them, as the budget says.
 
     Returns:
         Window id → why it failed, for those that did. That the others are well is for the destination to show.
     """
-    progress = Progress(len(window_ids))
     report_progress("windows", 0, len(window_ids))
     failures: dict[str, str] = {}
     done = 0

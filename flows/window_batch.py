@@ -13,6 +13,7 @@ from clearyear.prepare import known_plan
 from clearyear.settings import Bytes
 from clearyear.stores import open_store
 from flows.steps import budget_of, map_windows
+from tasks.artifacts import Progress
 
 
 # No name of its own: whoever starts it calls it by product, period, granule and windows.
@@ -43,7 +44,9 @@ def window_batch(
     failures: dict[str, str] = {}
     if pending:
         budget = budget_of(plan, pending, workers=workers, memory_limit=memory_limit, joins=False)
-        failures = map_windows(plan, pending, budget)
+        progress = Progress(len(pending))
+        failures = map_windows(plan, pending, budget, progress=progress)
+        progress.end(len(pending) - len(failures))
     known_plan(destination, plan_digest)  # another one's records are not ours to write over
     leave_causes(plan, store, failures)
     store.sweep()

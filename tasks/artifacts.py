@@ -36,21 +36,32 @@ _EVERY = 2.0
 
 
 class Progress:
-    """The progress artifact of one run, updated a percent at a time, but not more often than anybody looks."""
+    """The progress artifact of one run, updated a percent at a time, but not more often than anybody looks.
+
+    While the run goes on it tells how many have ended, in the end how many are well: a bar that is full is no lie.
+    """
 
     def __init__(self, total: int, *, what: str = "windows") -> None:
-        self.total = max(total, 1)
+        self.total, self.what = max(total, 1), what
         self.shown = 0
         self.updated = time.monotonic()
         created = create_progress_artifact(0.0, key=f"{what}-progress", description=f"{total} {what} to do")
         self.artifact_id: UUID = created  # type: ignore[assignment]
 
-    def show(self, done: int) -> None:
-        """Tell how many are done."""
-        percent = int(100 * done / self.total)
-        if percent == 100 or (percent > self.shown and time.monotonic() - self.updated >= _EVERY):
+    def show(self, ended: int) -> None:
+        """Tell how many have ended, well or not."""
+        percent = int(100 * min(ended, self.total - 1) / self.total)
+        if percent > self.shown and time.monotonic() - self.updated >= _EVERY:
             self.shown, self.updated = percent, time.monotonic()
             update_progress_artifact(self.artifact_id, float(percent))
+
+    def end(self, done: int) -> None:
+        """Tell how many are well, now that all have ended."""
+        lacking = self.total - done
+        text = f"{done} of {self.total} {self.what} are done" + (
+            f", {lacking} {'is' if lacking == 1 else 'are'} not" if lacking else ""
+        )
+        update_progress_artifact(self.artifact_id, float(int(100 * done / self.total)), description=text)
 
 
 def show_report(report: Report, *, tile_map: bytes, preview: bytes | None) -> None:
@@ -150,7 +161,7 @@ def _row(window: NotDone, report: Report) -> dict[str, str]:
         "status": window.status.value,
         "cause": window.cause,
         "bounds": ", ".join(f"{n:.10g}" for n in window.bounds),
-        "repair": report.repair_command,
+        "repair": report.remedy(window),
     }
 
 
@@ -158,7 +169,9 @@ def _missing(report: Report) -> str:
     if not report.not_done:
         return f"None: all {report.expected} windows are there"
     more = f" The first {_SHOWN} are shown; all are in missing.csv." if len(report.not_done) > _SHOWN else ""
+    found = f"{len(report.not_done)} of {report.expected} windows are not there.{more}"
+    if len(report.mend) == 1:
+        return f"{found} Mend the cause, then Retry this run or `{report.repair_command}`: only these are computed."
     return (
-        f"{len(report.not_done)} of {report.expected} windows are not there.{more} "
-        f"Mend the cause, then Retry this run or `{report.repair_command}`: only these are computed."
+        f"{found} What to do: {'; '.join(report.mend)}. A Retry of this run is such a repair: it takes no other files."
     )

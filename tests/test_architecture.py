@@ -73,7 +73,7 @@ LAYERS = [
         "demo",
     },
     {"window", "completeness", "budget", "batch", "sizing", "cost"},
-    {"pictures", "visual", "mosaic", "report", "report_text", "stac", "warm"},
+    {"pictures", "visual", "mosaic", "remedy", "report", "report_text", "stac", "warm"},
     {"views", "selection", "catalog"},
     {"finding", "job_product"},
     {"convert"},

@@ -104,7 +104,7 @@ def test_a_period_that_fails_stops_the_rest_or_is_named_in_the_end(job: Job, poi
     assert states(on) == ["incomplete", "complete", "complete", "no scenes"]
     first, *_, last = outcome(on)["periods"]
     assert (first["done"], first["expected"]) == (3, 4)
-    assert first["command"] == f"clearyear repair {first['destination']}"
+    assert first["command"].startswith(f"replace {poisoned.stem}, and run the same job again with --overwrite ")
     assert "was taken in 2023-10--P3M" in last["cause"]
     artifact: Any = Artifact.get("backfill-periods")
     rows = json.loads(artifact.data)
@@ -367,13 +367,14 @@ def test_what_a_period_is_between(job: Job) -> None:
 @pytest.mark.parametrize("allowed", [False, True])
 def test_what_a_runs_outcome_says_of_its_period(allowed: bool) -> None:
     outcome = {"status": "incomplete", "report": "/out/p 1/report.json", "causes": {}, "ok": 2, "empty": ["a"],
-               "expected": 4, "problem": "too little", "mosaic": None, "allowed": allowed}  # fmt: skip
+               "expected": 4, "problem": "too little", "mosaic": None, "allowed": allowed,
+               "mend": ["replace s", "or allow it", "or repair"]}  # fmt: skip
     found = result_of(PERIOD, outcome)
     assert (found.state, found.done, found.expected) == ("incomplete", 3, 4)
-    assert (found.cause, found.command) == ("too little", "clearyear repair '/out/p 1'")
+    assert (found.cause, found.command) == ("too little", "replace s; or allow it")
     assert found.good_enough is allowed
     assert result_of(PERIOD, {**outcome, "causes": {"x": "gone", "y": "late"}}).cause == "x: gone"
-    whole = result_of(PERIOD, {**outcome, "status": "complete", "allowed": True})
+    whole = result_of(PERIOD, {**outcome, "status": "complete", "allowed": True, "mend": []})
     assert (whole.state, whole.cause, whole.command, whole.good_enough) == ("complete", "", "", True)
 
 

@@ -51,14 +51,28 @@ def test_run_that_is_incomplete_exits_3_unless_allowed(flags: tuple[str, ...], p
     result = clearyear("run", *flags)
     assert (result.exit_code, result.stderr) == (3, "")
     lines = result.stdout.splitlines()
-    assert lines[0] == "incomplete: 11 of 12 windows are there"
-    assert lines[1].startswith(f"  missing  x00016_y00016  1 of 7 scenes could not be read: {poisoned.stem} (")
-    assert lines[-1].startswith("mend     clearyear repair ")
+    assert lines[:2] == [
+        "incomplete: 11 of 12 windows are there",
+        "  missing  1 window where scenes could not be read: x00016_y00016",
+    ]
+    assert lines[2].startswith(f"  unread   {poisoned.stem}  in 1 window: block 1,1")
+    assert lines[-3].startswith(f"mend     replace {poisoned.stem}, and run the same job again with --overwrite ")
     allowed = clearyear("run", *flags, "--allow-missing", "--json")
     found = last_json(allowed)
     assert (allowed.exit_code, found["status"], found["missing"]) == (0, "incomplete", ["x00016_y00016"])
     assert Path(found["mosaic"]).exists()
     assert clearyear("repair", tmp_path / "out", "--json").exit_code == 0, "its plan still allows it"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_a_damaged_scene_is_said_to_need_helps(flags: tuple[str, ...], poisoned: Path) -> None:
+    replace, allow, _ = last_json(clearyear("run", *flags, "--json"))["mend"]
+    assert "--max-failed-reads 1 " in allow
+    assert clearyear("run", *flags, "--max-failed-reads", "1").exit_code == 0
+    assert "--overwrite " in replace
+    poisoned.write_bytes(min(poisoned.parent.glob("*.tif")).read_bytes())
+    assert clearyear("run", *flags).exit_code == 2, "as it says: with --overwrite"
+    assert clearyear("run", *flags, "--overwrite").exit_code == 0
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -65,6 +65,9 @@ def test_complete() -> None:
         },
         "causes": {},
         "problem": "",
+        "unread": [],
+        "failed_scenes": [],
+        "mend": [],
     }
 
 
@@ -158,6 +161,48 @@ def test_the_repair_command_can_be_pasted() -> None:
     assert report_of().repair_command == f"clearyear repair {FOLDER}"
 
 
+def unread(number: int, *reads: FailedRead) -> WindowStatus:
+    """A window without these scenes, as its record has it."""
+    result = result_of(PLAN, number, seen=0.0, failed=reads).model_copy(update={"status": "failed", "layers": {}})
+    return WindowStatus(id=result.id, status=Status.MISSING, cause="1 of 2 scenes could not be read", result=result)
+
+
+TORN = FailedRead(scene="s20230115", uri="/data/s 20230115.tif", cause="torn")
+LATE = FailedRead(scene="s20230815", uri="/data/s 20230815.tif", cause="503", transient=True)
+REPAIR = f"clearyear repair {FOLDER}"
+
+
+def mended(bad: dict[int, Status], *without: WindowStatus, **changes: Any) -> Report:
+    statuses = {s.id: s for s in [*statuses_of(PLAN, bad), *without]}
+    return make_report(PLAN.model_copy(update=changes), STORE, list(statuses.values()), None)
+
+
+def test_what_mends_it_depends_on_the_cause() -> None:
+    assert report_of().mend == []
+    assert mended({1: Status.MISSING, 2: Status.INVALID}).mend == [REPAIR]
+    assert mended({}, unread(3, LATE)).mend == [REPAIR], "it may pass"
+    replace, allow, again = (
+        "replace s20230115, and run the same job again with --overwrite (overwrite: true)",
+        "or allow it: the same job again with --max-failed-reads 1 (max_failed_reads: 1)",
+        f"or, where its file is as before and only could not be reached: `{REPAIR}`",
+    )
+    assert mended({}, unread(3, TORN), unread(4, TORN)).mend == [replace, allow, again]
+    mixed = mended({1: Status.MISSING}, unread(3, TORN))
+    assert mixed.mend == [replace, allow, again, f"for the other 1 window `{REPAIR}` does"]
+    assert (mixed.unread, mixed.missing) == ([PLAN.windows[3].id], [PLAN.windows[1].id, PLAN.windows[3].id])
+    assert [mixed.remedy(window) for window in mixed.not_done] == [REPAIR, f"{replace}; {allow}"]
+
+
+def test_no_remedy_allows_every_scene_to_fail() -> None:
+    both = TORN, LATE.model_copy(update={"transient": False})
+    assert [way[:12] for way in mended({}, unread(0, *both)).mend] == ["replace s202", "or, where th"]
+
+
+def test_what_another_plan_could_not_read_mends_nothing() -> None:
+    later = tuple(scene.model_copy(update={"version": "2"}) for scene in PLAN.scenes)
+    assert mended({}, unread(3, TORN), scenes=later).mend == [REPAIR]
+
+
 # -- Markdown ------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +254,15 @@ def test_markdown_of_an_incomplete_run_says_what_is_wrong_and_what_to_do() -> No
     ]
     assert rows_of(text, "## Scenes that failed to read: 1\n") == [["s20230115", "1", "torn"]]
     assert text.endswith("![tile map](tile_map.png)\n")
+
+
+def test_markdown_names_a_scene_once_and_what_to_do_about_it() -> None:
+    text = markdown(mended({}, unread(3, TORN), unread(4, TORN)))
+    assert text.count("torn") == 1
+    assert "\n- replace s20230115, and run the same job again with --overwrite (overwrite: true)\n" in text
+    assert "\n- or allow it: the same job again with --max-failed-reads 1 (max_failed_reads: 1)\n" in text
+    rows = rows_of(text, "## Windows that are not done: 2\n")
+    assert rows == [[PLAN.windows[n].id, "missing", "1 of 2 scenes could not be read"] for n in (3, 4)]
 
 
 def test_markdown_of_an_incomplete_mosaic_says_that_it_is_published() -> None:

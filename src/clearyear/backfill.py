@@ -1,6 +1,5 @@
 """One product over many periods: which of them are there, and what is told of all of them together."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from clearyear.naming import period_name
 from clearyear.past import past_run
 from clearyear.periods import Period, parse_period, periods_of
 from clearyear.prepare import make_plan
+from clearyear.remedy import remedies
 from clearyear.settings import Settings
 from clearyear.stores import open_store
 
@@ -161,7 +161,7 @@ def period_standing(period: Period, job: Job, *, allow_empty: bool = False) -> P
         done=sum(s.is_done for s in statuses),
         expected=len(statuses),
         cause="" if complete else (causes or [warning or "no mosaic is published"])[0],
-        command="" if complete else f"clearyear repair {shlex.quote(store.root)}",
+        command="" if complete else "; ".join(remedies(plan, statuses, store.root)[:2]),
         destination=store.root,
         mosaic=store.uri(plan.mosaic_name(next(iter(plan.files)))) if past and past.published else None,
         good_enough=complete or (past is not None and past.published and job.allow_missing),
@@ -179,7 +179,7 @@ def result_of(period: Period, outcome: Mapping[str, Any]) -> PeriodResult:
         done=outcome["ok"] + len(outcome["empty"]),
         expected=outcome["expected"],
         cause="" if complete else (causes or [outcome["problem"]])[0],
-        command="" if complete else f"clearyear repair {shlex.quote(destination)}",
+        command="; ".join(outcome["mend"][:2]),
         destination=destination,
         mosaic=outcome["mosaic"],
         good_enough=complete or outcome["allowed"],

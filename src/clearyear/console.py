@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +34,9 @@ EMBEDDED = {
 _SHOWN = 20
 """Windows of one kind listed on a terminal; all of them are in missing.csv and in the JSON."""
 
+_IN_A_LINE = 5
+"""Windows named in one line."""
+
 STOPPED = "Stopped. What is finished is kept; the same command goes on from there."
 
 
@@ -64,21 +66,39 @@ def print_outcome(outcome: dict[str, Any]) -> None:
     folder, _, name = outcome["report"].rpartition("/")
     click.echo(f"{outcome['status']}: {done:,} of {outcome['expected']:,} windows are there")
     for kind in ("missing", "invalid", "stale"):
-        for window_id in outcome[kind][:_SHOWN]:
-            click.echo(f"  {kind:<8} {window_id}  {outcome['causes'].get(window_id, '')}".rstrip())
-        if len(outcome[kind]) > _SHOWN:
-            click.echo(f"  {kind:<8} … and {len(outcome[kind]) - _SHOWN:,} more in {folder}/missing.csv")
+        _print_windows(kind, outcome, f"{folder}/missing.csv")
     if outcome["empty"]:
         click.echo(f"  {len(outcome['empty']):,} empty: no scene has a valid sample there")
-    if outcome["failed_reads"]:
-        click.echo(f"  {outcome['failed_reads']:,} reads failed; the report names the scenes")
+    for scene in outcome["failed_scenes"][:_SHOWN]:
+        click.echo(f"  unread   {scene['scene']}  in {_count(scene['windows'], 'window')}: {scene['cause']}")
+    if len(outcome["failed_scenes"]) > _SHOWN:
+        click.echo(f"  unread   … and {len(outcome['failed_scenes']) - _SHOWN:,} more scenes; the report names them")
     lines = {"mosaic": outcome["mosaic"] or f"none: {outcome['problem'] or 'it is not published'}"}
     lines |= outcome["layers"]
     lines["report"] = f"{folder}/{name.removesuffix('.json')}.md"
-    if outcome["status"] != "complete":
-        lines["mend"] = f"clearyear repair {shlex.quote(folder)}"
+    if outcome["mend"]:
+        lines["mend"] = f"\n{'':<8} ".join(outcome["mend"])
     for what, text in lines.items():
         click.echo(f"{what:<8} {text}")
+
+
+def _print_windows(kind: str, outcome: dict[str, Any], rest: str) -> None:
+    """The windows of one kind; those that want of the same scenes in one line, for the scenes are named after them."""
+    unread = set(outcome["unread"])
+    without = [window_id for window_id in outcome[kind] if window_id in unread]
+    others = [window_id for window_id in outcome[kind] if window_id not in unread]
+    if without:
+        more = f" … and {len(without) - _IN_A_LINE:,} more in {rest}" if len(without) > _IN_A_LINE else ""
+        named = ", ".join(without[:_IN_A_LINE])
+        click.echo(f"  {kind:<8} {_count(len(without), 'window')} where scenes could not be read: {named}{more}")
+    for window_id in others[:_SHOWN]:
+        click.echo(f"  {kind:<8} {window_id}  {outcome['causes'].get(window_id, '')}".rstrip())
+    if len(others) > _SHOWN:
+        click.echo(f"  {kind:<8} … and {len(others) - _SHOWN:,} more in {rest}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def print_converted(outcome: dict[str, Any]) -> None:

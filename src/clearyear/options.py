@@ -30,6 +30,9 @@ _NOTHING: dict[str, Any] = {
     "layers": {},
     "causes": {},
     "problem": "",
+    "unread": [],
+    "failed_scenes": [],
+    "mend": [],
 }
 
 

@@ -1,6 +1,5 @@
 """The report: what of a plan is there, as a value that is JSON in and out."""
 
-import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,11 +12,12 @@ from clearyear.completeness import Status, WindowStatus
 from clearyear.cost import Cost, cloud_run_cost
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
+from clearyear.remedy import remedies, repair_command, unread_of
 from clearyear.stores import Store
 
 _CONTRACT = {
     *("status", "mosaic", "expected", "ok", "missing", "invalid", "stale", "empty", "failed_reads"),
-    *("report", "stac_item", "layers", "causes", "problem"),
+    *("report", "stac_item", "layers", "causes", "problem", "unread", "failed_scenes", "mend"),
 }
 
 
@@ -42,6 +42,8 @@ class NotDone(BaseModel):
     id: str
     status: Status
     cause: str
+    unread: int = 0
+    """How many scenes could not be read there, where that is why."""
     bounds: tuple[float, float, float, float]
     """(left, bottom, right, top) in the grid's CRS."""
 
@@ -84,6 +86,10 @@ class Report(BaseModel):
     """Published files besides the composite."""
     causes: dict[str, str]
     """Window id → why it is not done."""
+    unread: list[str]
+    """Of those that are not done, the windows where more scenes could not be read than the job allows."""
+    mend: list[str]
+    """What the user can do where the result is not complete: see ``remedies``."""
     problem: str = ""
     """Why no mosaic is published, in a sentence; empty when one is."""
     product: str
@@ -116,7 +122,11 @@ class Report(BaseModel):
     @property
     def repair_command(self) -> str:
         """The command that computes what is not done."""
-        return f"clearyear repair {shlex.quote(self.destination)}"
+        return repair_command(self.destination)
+
+    def remedy(self, window: NotDone) -> str:
+        """What mends this window, for a table's cell."""
+        return "; ".join(self.mend[:2]) if window.unread and len(self.mend) > 1 else self.repair_command
 
     def sentence(self) -> str:
         """The result in one sentence, for a state's message or a log."""
@@ -146,7 +156,7 @@ def make_report(
     for status in statuses:
         ids[status.status].append(status.id)
     not_done = [
-        NotDone(id=s.id, status=s.status, cause=s.cause, bounds=plan.grid.bounds(w))
+        NotDone(id=s.id, status=s.status, cause=s.cause, unread=len(unread_of(plan, s)), bounds=plan.grid.bounds(w))
         for w, s in zip(plan.windows, statuses, strict=True)
         if not s.is_done
     ]
@@ -167,6 +177,8 @@ def make_report(
         preview=store.uri(plan.preview_name) if mosaic else None,
         layers=layers,
         causes={n.id: n.cause for n in not_done},
+        unread=[n.id for n in not_done if n.unread],
+        mend=[] if complete else remedies(plan, statuses, store.root),
         problem=problem,
         product=plan.product.name,
         period=plan.period.label,

@@ -8,7 +8,7 @@ from typing import Any
 
 from clearyear.cost import Cost
 from clearyear.limits import bytes_text
-from clearyear.report import Report
+from clearyear.report import NotDone, Report
 
 _SHOWN = 100
 """Rows of a table in report.md; the lists in report.json and missing.csv are whole."""
@@ -20,7 +20,7 @@ def missing_csv(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "status", "cause", "left", "bottom", "right", "top", "repair"])
     for w in report.not_done:
-        writer.writerow([w.id, w.status.value, csv_cell(w.cause), *w.bounds, csv_cell(report.repair_command)])
+        writer.writerow([w.id, w.status.value, csv_cell(w.cause), *w.bounds, csv_cell(report.remedy(w))])
     return out.getvalue()
 
 
@@ -29,18 +29,18 @@ def markdown(report: Report) -> str:
     name = ", ".join(part for part in (report.product, report.period, report.granule) if part)
     lines = [f"# {name}: {report.status}", "", f"{md_cell(report.sentence())}.", ""]
     if report.status != "complete":
-        lines += [_published(report), "", f"To compute what is not there: `{report.repair_command}`", ""]
+        lines += [_published(report), "", *_mend(report), ""]
     lines += [*table(["figure", "value"], list(_figures(report).items())), ""]
     if report.figures.cost:
         lines += [f"The cost is an estimate: {'; '.join(report.figures.cost.assumptions)}.", ""]
-    if report.not_done:
-        lines += [f"## Windows that are not done: {len(report.not_done)}", ""]
-        rows = [(w.id, w.status, w.cause) for w in report.not_done]
-        lines += [*table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
     if report.failed_scenes:
         lines += [f"## Scenes that failed to read: {len(report.failed_scenes)}", ""]
         scenes = [(s.scene, s.windows, s.cause) for s in report.failed_scenes]
         lines += [*table(["scene", "in windows", "cause"], scenes, rest="in report.json"), ""]
+    if report.not_done:
+        lines += [f"## Windows that are not done: {len(report.not_done)}", ""]
+        rows = [(w.id, w.status, _cause(w, report.scenes)) for w in report.not_done]
+        lines += [*table(["window", "status", "cause"], rows, rest="in missing.csv"), ""]
     lines += ["![tile map](tile_map.png)", ""]
     if report.preview:
         lines += [f"![the composite]({report.preview.rpartition('/')[2]})", ""]
@@ -52,6 +52,17 @@ def _published(report: Report) -> str:
         return f"A mosaic is published: `{report.mosaic}`."
     why = report.problem or "no mosaic is published"
     return f"{md_cell(why[0].upper() + why[1:])}."
+
+
+def _mend(report: Report) -> list[str]:
+    if len(report.mend) == 1:
+        return [f"To compute what is not there: `{report.mend[0]}`"]
+    return ["To complete it:", "", *(f"- {md_cell(way)}" for way in report.mend)]
+
+
+def _cause(window: NotDone, scenes: int) -> str:
+    """The scenes stand in a table of their own, once, and not at every window."""
+    return f"{window.unread} of {scenes} scenes could not be read" if window.unread else window.cause
 
 
 def _figures(report: Report) -> dict[str, Any]:

@@ -226,7 +226,8 @@ def _too_many_failed(plan: Plan, window: Window, failed: list[FailedRead]) -> Wi
     return WindowError(
         f"{len(failed)} of {len(plan.scenes)} scenes could not be read: {named}{more}",
         f"at most {plan.max_failed_reads} (max_failed_reads)",
-        "mend or leave out these scenes, or allow that many failed reads",
+        "replace these files and run again with --overwrite, leave them out, or allow that many: "
+        f"--max-failed-reads {len(failed)}",
         transient=any(f.transient for f in failed),
         window=window.id,
         scene=failed[0].scene if failed else None,
