@@ -75,7 +75,7 @@ LAYERS = [
     {"window", "completeness", "budget", "batch", "sizing", "cost"},
     {"pictures", "visual", "mosaic", "remedy", "report", "report_text", "stac", "warm"},
     {"views", "selection", "catalog"},
-    {"finding", "job_product"},
+    {"finding", "job_product", "differences"},
     {"convert"},
     {"prepare"},
     {"publish", "past", "estimate", "payload", "backfill"},

@@ -236,9 +236,9 @@ def test_a_place_nobody_can_write(refused: Refused, flags: tuple[str, ...]) -> N
     ("change", "says"),
     [
         (("--tile-size", "32"), "windows of 16 px there, 32 px now"),
-        (("--nodata", "7"), "invalid_values (0.0, 255.0) there, (7.0, 255.0) now"),
-        (("--layers", "count"), "layers ('composite',) there, ('composite', 'count') now"),
-        (("--pattern", "*0[1-5]15T*"), "2 scenes gone"),
+        (("--nodata", "7"), "nodata and saturated values: 0 and 255 there, 7 and 255 now"),
+        (("--layers", "count"), "layers: composite there, composite and count now"),
+        (("--pattern", "*0[1-5]15T*"), "2 scenes gone (T31TCJ_20230615T104441_TCI, T31TCJ_20230715T104441_TCI)"),
     ],
 )
 def test_a_half_finished_run_of_another_plan(

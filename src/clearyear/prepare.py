@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from clearyear.area import read_area
+from clearyear.differences import differences
 from clearyear.errors import ClearyearError, InputError
 from clearyear.finding import find
 from clearyear.geobox import Wish
@@ -157,9 +158,10 @@ def check_scenes(plan: Plan) -> None:
     changed = changed_scenes(plan.scenes)
     if len(changed) > plan.max_failed_reads:
         raise InputError(
-            f"{len(changed)} of {len(plan.scenes)} scenes are not what was planned: {'; '.join(changed[:5])}",
+            f"{len(changed)} of {len(plan.scenes)} scenes {'is' if len(changed) == 1 else 'are'} not what was planned: "
+            f"{'; '.join(changed[:5])}",
             "the scenes as they were",
-            "run the job again with --overwrite to plan anew from what is there now",
+            "run the job again with --overwrite (overwrite: true) to plan anew from what is there now",
         )
 
 
@@ -171,37 +173,21 @@ def _other_plan(plan: Plan, store: Store, *, overwrite: bool) -> bool:
         before = plan_at(plan.destination)
         if before.id == plan.id:
             return False
-        differences = _differences(before, plan)
+        found, only_times = differences(before, plan)
     except ClearyearError as error:
-        differences = [error.found]
+        found, only_times = [error.found], False
     if not overwrite:
+        do = "choose another --out or --product, or pass --overwrite (overwrite: true) to replace it (windows that "
+        do += "still agree are kept)"
+        if only_times:
+            do += "; or copy the same files with their times: rsync -t, cp -p"
         raise InputError(
-            f"{store.root} already holds the run of another plan: {'; '.join(differences)}",
+            f"{store.root} already holds the run of another plan: {'; '.join(found)}",
             "the same plan, or an empty place",
-            "choose another --out or --product, or pass --overwrite to replace it (windows that still agree are kept)",
+            do,
             uri=store.root,
         )
     return True
-
-
-def _differences(before: Plan, now: Plan) -> list[str]:
-    found = []
-    if before.tile_size != now.tile_size:
-        found.append(f"windows of {before.tile_size} px there, {now.tile_size} px now")
-    if before.grid != now.grid:
-        found.append(f"a grid of {before.grid.width}×{before.grid.height} px there, another now")
-    if before.product != now.product:
-        mine, theirs = now.product.model_dump(), before.product.model_dump()
-        found += [f"{k} {theirs[k]} there, {mine[k]} now" for k in mine if mine[k] != theirs[k]]
-    there = {s.id: s.version for s in before.scenes}
-    here = {s.id: s.version for s in now.scenes}
-    counts = {
-        "new": len(here.keys() - there.keys()),
-        "gone": len(there.keys() - here.keys()),
-        "changed": sum(there[k] != here[k] for k in there.keys() & here.keys()),
-    }
-    found += [f"{n} scenes {what}" for what, n in counts.items() if n]
-    return found or ["other scenes' addresses or dates"]
 
 
 def _withdraw(plan: Plan, store: Store) -> None:

@@ -15,7 +15,7 @@ from clearyear.scenes.scene import Scene
 from clearyear.scenes.signing import address_of
 from clearyear.scenes.solar import Days
 from clearyear.scenes.within import within
-from clearyear.stores import Entry, shown, stat_uri
+from clearyear.stores import Entry, is_remote, same_but_time, shown, stat_uri
 
 __all__ = ["NamePattern", "Scene", "changed_scenes", "find_scenes"]
 
@@ -60,7 +60,8 @@ def changed_scenes(scenes: Sequence[Scene]) -> list[str]:
     changed: dict[str, str] = {}
     for (scene, _, uri, version), entry in zip(files, now, strict=True):
         if entry is None or entry.version != version:
-            what = "is gone" if entry is None else "has changed"
+            timed = entry is not None and not is_remote(uri) and same_but_time(version, entry.version)
+            what = "is gone" if entry is None else "has changed" + (" in nothing but its time" if timed else "")
             changed.setdefault(scene.id, f"{scene.id} {what} ({shown(uri)})")
     return list(changed.values())
 

@@ -17,6 +17,7 @@ from clearyear.stores.address import (
     without_query,
 )
 from clearyear.stores.base import Entry, RangeFile, Store
+from clearyear.stores.exclusive import same_but_time
 from clearyear.stores.gcs import GcsStore
 from clearyear.stores.local import LocalFile, LocalStore, local_version
 from clearyear.stores.s3 import S3Store
@@ -33,6 +34,7 @@ __all__ = [
     "local_version",
     "open_store",
     "parent_of",
+    "same_but_time",
     "shown",
     "split_uri",
     "stat_uri",

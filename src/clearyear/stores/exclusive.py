@@ -12,6 +12,11 @@ def version_of_file(info: os.stat_result) -> str:
     return f"{info.st_mtime_ns}-{info.st_size}"
 
 
+def same_but_time(before: str, now: str) -> bool:
+    """Whether two versions of local files differ in nothing but the time: copied without it, say, or touched."""
+    return before.rpartition("-")[2] == now.rpartition("-")[2]
+
+
 def put_if(source: Path, target: Path, expected: str | None) -> bool:
     """Give ``source`` the name ``target`` if the file there has the version ``expected``, None being: no file is there.
 
