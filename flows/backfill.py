@@ -15,6 +15,7 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 
 from clearyear.backfill import (
+    GO_ON,
     Backfill,
     PeriodResult,
     conclude_backfill,
@@ -100,7 +101,8 @@ def compute_all(
 
     def one(period: Period, job: Job) -> PeriodResult:
         if stop.is_set():
-            return PeriodResult(period=period.label, state="not begun", cause="an earlier period is not complete")
+            cause = "an earlier period is not complete"
+            return PeriodResult(period=period.label, state="not begun", cause=cause, command=GO_ON)
         result = period_standing(period, job, allow_empty=allow_empty)
         if result.state == "complete":
             result = result.model_copy(update={"there": True})

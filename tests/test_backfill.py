@@ -13,7 +13,15 @@ from click.testing import CliRunner
 from harness import Prefect
 
 from clearyear.area import read_area
-from clearyear.backfill import PeriodResult, conclude_backfill, failure_of, jobs_of, period_standing, result_of
+from clearyear.backfill import (
+    ALLOW_EMPTY,
+    PeriodResult,
+    conclude_backfill,
+    failure_of,
+    jobs_of,
+    period_standing,
+    result_of,
+)
 from clearyear.cli import main
 from clearyear.errors import InputError, NoScenesError, StoreError
 from clearyear.job import Job
@@ -98,6 +106,7 @@ def test_a_period_that_fails_stops_the_rest_or_is_named_in_the_end(job: Job, poi
     assert stopped.is_failed()
     assert states(stopped) == ["incomplete", "not begun", "not begun", "not begun"]
     assert f"{QUARTERS[0]}: x00000_y00000" in stopped.message
+    assert all("--continue-on-failure" in period["command"] for period in outcome(stopped)["periods"][1:])
 
     on = run(job, continue_on_failure=True)
     assert on.is_failed()
@@ -307,6 +316,8 @@ def test_what_a_period_is_before_anything_is_done(job: Job) -> None:
     assert [r.state for r in found.values()] == ["incomplete", "incomplete", "incomplete", "no scenes"]
     assert found[QUARTERS[0]].cause == "x00000_y00000: not computed yet"
     assert not any(r.good_enough for r in found.values())
+    assert "--allow-empty" in found[QUARTERS[3]].command
+    assert (EMPTY.command, ALLOWED.command) == (ALLOW_EMPTY, "")
     assert not Path(job.out).exists(), "looking writes nothing"
 
 

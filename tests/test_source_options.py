@@ -44,7 +44,7 @@ def test_flags_become_keys() -> None:
         "max_items": 5,
     }
     assert keys["masks"] == [{"asset": "scl", "from": "/data/scl", "dilation": 0, "classes": "8,9"}]
-    assert (keys["period"], keys["bands"]) == ("2023-08-01/2023-09-01", ["red", "green"])
+    assert (keys["period"], keys["bands"]) == ("2023-08-01/2023-09-01", "red, green")
     job = make_job(keys)
     assert job.region == [1, 2, 3, 4]
     assert job.masks[0].mask().classes == (8, 9)

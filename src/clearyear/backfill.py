@@ -18,6 +18,12 @@ from clearyear.remedy import remedies
 from clearyear.settings import Settings
 from clearyear.stores import open_store
 
+ALLOW_EMPTY = "with --allow-empty (allow_empty: true) a period without scenes is no failure"
+"""What to do about a period that has none."""
+
+GO_ON = "with --continue-on-failure (continue_on_failure: true) it is computed all the same"
+"""What to do about a period that was not begun."""
+
 State = Literal["complete", "incomplete", "no scenes", "failed", "not begun"]
 
 
@@ -189,11 +195,14 @@ def result_of(period: Period, outcome: Mapping[str, Any]) -> PeriodResult:
 def failure_of(period: Period, error: BaseException, *, allow_empty: bool = False) -> PeriodResult:
     """The result of a period that came to no report."""
     empty = isinstance(error, NoScenesError)
+    do = error.do if isinstance(error, ClearyearError) else ""
+    if empty:
+        do = "" if allow_empty else ALLOW_EMPTY
     return PeriodResult(
         period=period.label,
         state="no scenes" if empty else "failed",
         cause=error.found if isinstance(error, ClearyearError) else f"{type(error).__name__}: {error}",
-        command="" if empty or not isinstance(error, ClearyearError) else error.do,
+        command=do,
         good_enough=empty and allow_empty,
         exit_code=getattr(error, "exit_code", 1),
     )

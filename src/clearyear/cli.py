@@ -52,7 +52,11 @@ def run(job_file: str | None, dryrun: bool, as_json: bool, **flags: Any) -> int:
 @main.command()
 @job_options
 @click.option("--span", help="Which time: 2021/2024 (the end excluded), 2023.  [default: the job's period]")
-@click.option("--frequency", default="monthly", help="How it is cut: monthly, seasonal, annual, rolling-3-months, …")
+@click.option(
+    "--frequency",
+    default="monthly",
+    help="How it is cut: monthly, seasonal, annual, rolling-3-months, …  [default: monthly]",
+)
 @click.option("--at-once", type=click.IntRange(min=1), default=1, help="Periods computed at once.  [default: 1]")
 @click.option("--continue-on-failure", is_flag=True, help="Go on after a period that is not complete.")
 @click.option("--allow-empty", is_flag=True, help="A period without any scene is no failure.")

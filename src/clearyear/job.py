@@ -1,7 +1,7 @@
 """The job: what a user asks for, as flags, a YAML file or the form in the Prefect UI."""
 
 import difflib
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from clearyear.display import Display
 from clearyear.errors import InputError
 from clearyear.job_keys import MainKeys
-from clearyear.job_types import Resolution, Text
+from clearyear.job_types import Listed, Resolution, Single, Text
 from clearyear.mask_presets import AnyMask
 from clearyear.naming import period_name
 from clearyear.periods import parse_period
@@ -65,13 +65,13 @@ class Job(MainKeys):
         title="STAC search",
         description='Instead of scenes, from an API or catalogue: {"url": …, "collections": […], "bbox": …}.',
     )
-    bands: list[Text] = Field(
+    bands: Annotated[list[Text], Listed] = Field(
         default_factory=list,
         title="Bands",
         description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
         "Left out: the items' true-colour image.",
     )
-    masks: list[AnyMask] = Field(
+    masks: Annotated[list[AnyMask], Single] = Field(
         default_factory=list,
         title="Masks",
         description='Class or bit bands that say which samples not to use: scl, or {"asset": "scl", "from": …}.',
@@ -90,7 +90,7 @@ class Job(MainKeys):
         "{start:%Y-%m}, {end:%Y-%m}. Left out: the folder {period}, files {product}_{period}.",
         examples=["monthly-mosaic-{start:%Y-%m}"],
     )
-    select: list[Text] = Field(
+    select: Annotated[list[Text], Single] = Field(
         default_factory=list,
         title="Selected windows",
         description="Compute only these windows: ids (x01024_y00512), numbers from 0, slices (::10) or a GeoJSON file "

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clearyear.job_types import Compression, LayerName, ReducerName, Text
+from clearyear.job_types import Compression, LayerName, Listed, Numbers, PeriodText, ReducerName, Text
 from clearyear.naming import NAME
 from clearyear.scenes.solar import Days
 from clearyear.settings import Bytes
@@ -31,7 +31,7 @@ class MainKeys(BaseModel):
         "named after product and period in it. In a deployed run the path is absolute.",
         examples=["gs://my-bucket/composites"],
     )
-    period: str | None = Field(
+    period: PeriodText | None = Field(
         default=None,
         title="Period",
         description="2023, 2023-06, 2023-06--P3M or start/end (end excluded). "
@@ -69,7 +69,7 @@ class MainKeys(BaseModel):
         title="Product name",
         description="How folders and files are called. Left out: the reducer's name.",
     )
-    layers: list[LayerName] = Field(
+    layers: Annotated[list[LayerName], Listed] = Field(
         default_factory=list,
         title="Extra layers",
         description="count: valid samples of each pixel. source: which scene each pixel comes from "
@@ -82,15 +82,17 @@ class MainKeys(BaseModel):
         title="Window size (px)",
         description="Side of a window, the unit of work. A multiple of the scenes' block size reads fastest.",
     )
-    nodata: list[float] | None = Field(
+    nodata: Numbers | None = Field(
         default=None,
         title="Nodata values",
-        description="Values that mean «nothing seen». Left out: the scenes' own tag, and 0 for luminance-median.",
+        description="Values that mean «nothing seen». none, or an empty list: no value does. Left out: the scenes' own "
+        "tag, and 0 for luminance-median.",
     )
-    saturated: list[float] | None = Field(
+    saturated: Numbers | None = Field(
         default=None,
         title="Saturated values",
-        description="Values that mean «too bright, most likely cloud». Left out: 255 for luminance-median, none else.",
+        description="Values that mean «too bright, most likely cloud». none, or an empty list: every value counts, "
+        "white roofs, too. Left out: 255 for luminance-median, none else.",
     )
     max_failed_reads: int = Field(
         default=0,

@@ -1,5 +1,6 @@
 """Values of a job's keys that are more than a plain type: what they may be, and what the form in the UI offers."""
 
+import datetime as dt
 import math
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -47,6 +48,25 @@ def _resolution(value: Any) -> Any:
     return number
 
 
+def _period(value: Any) -> Any:
+    """``2021`` and ``2023-06-01`` of a YAML file, which makes a number and a date of them, for the text."""
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _listed(value: Any) -> Any:
+    """``count`` or ``count, source`` for the list of them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _numbers(value: Any) -> Any:
+    """``0``, ``0,255`` or ``none`` for the list of them."""
+    if isinstance(value, str):
+        return [] if value.strip() == "none" else _listed(value)
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
 def _or(names: Iterable[str]) -> str:
     *first, last = (f"'{name}'" for name in names)
     return f"{', '.join(first)} or {last}" if first else last
@@ -70,5 +90,11 @@ Compression = Annotated[
     AfterValidator(_compression),
     WithJsonSchema({"anyOf": [*_COMPRESSION["anyOf"], {"type": "object", "additionalProperties": _COMPRESSION}]}),
 ]
+Listed = BeforeValidator(_listed)
+"""Before a list's type: ``a, b`` stands for it, as on the command line."""
+Single = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+"""Before the type of a list whose members may hold commas: one of them stands for it."""
+Numbers = Annotated[list[float], BeforeValidator(_numbers)]
+PeriodText = Annotated[str, BeforeValidator(_period)]
 Text = Annotated[str, Field(min_length=1)]  # an empty address would mean the folder one happens to be in
 Resolution = Annotated[float | Text, BeforeValidator(_resolution)]

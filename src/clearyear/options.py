@@ -133,8 +133,10 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--layers", help="Extra layers, comma-separated: count,source; count,smad,emad,bcmad of geomedian."
         ),
         click.option("--tile-size", type=int, help="Side of a window in pixels.  [default: 1024]"),
-        click.option("--nodata", help="Nodata values, comma-separated.  [default: the scenes' tag]"),
-        click.option("--saturated", help="Saturated values, comma-separated.  [default: 255 for luminance-median]"),
+        click.option("--nodata", help="Nodata values, comma-separated, or none.  [default: the scenes' tag]"),
+        click.option(
+            "--saturated", help="Saturated values, comma-separated, or none.  [default: 255 for luminance-median]"
+        ),
         click.option("--max-failed-reads", type=int, help="Scenes that may fail to read in a window.  [default: 0]"),
         click.option("--min-completeness", type=float, help="Least share of windows for a mosaic.  [default: 1.0]"),
         click.option("--allow-missing", is_flag=True, default=None, help="Publish even an incomplete mosaic."),
@@ -174,9 +176,6 @@ def read_job(job_file: str | None, flags: dict[str, Any]) -> "Job":
     from clearyear.job_file import load_job
 
     given = source_keys({key: value for key, value in flags.items() if value not in (None, ())})
-    for key in ("layers", "nodata", "saturated"):
-        if key in given:
-            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
     for key in ("options", "display", "compress"):
         if str(given.get(key, "")).lstrip().startswith("{"):
             given[key] = _mapping(key, given[key])

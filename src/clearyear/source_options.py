@@ -43,8 +43,6 @@ def source_keys(given: dict[str, Any]) -> dict[str, Any]:
     keys = {key: value for key, value in given.items() if value not in ((), None)}
     _put_search(keys)
     _put_masks(keys)
-    if isinstance(keys.get("bands"), str):
-        keys["bands"] = [part.strip() for part in keys["bands"].split(",") if part.strip()]
     if "datetime" in keys:
         if "period" in keys:
             raise InputError("--period and --datetime are both given", "one of them", "leave one out")
