@@ -10,6 +10,7 @@ from conftest import write_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window as RasterioWindow
+from test_hostile_scenes import set_tag
 
 from clearyear.errors import ReadError
 from clearyear.grid import Window
@@ -76,6 +77,21 @@ def test_a_nodata_tag_beyond_float32_is_gdals_to_interpret(tmp_path: Path) -> No
     assert data.count(b"1234567\0") == 1
     path.write_bytes(data.replace(b"1234567\0", b"-1e300\0\0"))
     with pytest.raises(Unsupported, match="a nodata tag of -1e"):
+        DirectSource.open(str(path))
+
+
+@pytest.mark.parametrize(
+    ("tag", "change"),
+    [(262, {"value": 6}), (262, {"value": 8}), (317, {"value": 2, "kind": 2})],
+    ids=["YCbCr without JPEG", "CIELAB", "a predictor that is text"],
+)
+def test_what_gdal_shows_otherwise_than_it_is_stored(tmp_path: Path, tag: int, change: dict[str, int]) -> None:
+    pixels = np.random.default_rng(1).integers(1, 200, (3, 64, 64), dtype=np.uint8)
+    path = write_scene(tmp_path / "s.tif", pixels, photometric="rgb", interleave="pixel", predictor=2)
+    set_tag(path, tag, **change)
+    window = Window(col_off=0, row_off=0, width=64, height=64)
+    assert not np.array_equal(gdal_pixels(path, window), pixels)
+    with pytest.raises(Unsupported):
         DirectSource.open(str(path))
 
 

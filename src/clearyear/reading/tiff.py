@@ -25,11 +25,14 @@ _MOST_BLOCK_BYTES = 1 << 26
 _MOST_OFFSET = 1 << 62
 """No file is larger; a BigTIFF may claim 2⁶⁴ − 1, which the system's own reads cannot take."""
 _NODATA_TAG = 42113
+_ASCII = 2
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 16: 8}
 """Bytes of a value, by TIFF type: BYTE, ASCII, SHORT, LONG, LONG8."""
-_WANTED = {256, 257, 258, 259, 266, 277, 284, 317, 322, 323, 324, 325, 339, _NODATA_TAG}
+_WANTED = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325, 339, _NODATA_TAG}
 _DTYPES = {(8, 1): "uint8", (16, 1): "uint16", (16, 2): "int16", (32, 3): "float32"}
 """(bits, sample format) → what composites are made of."""
+_PHOTOMETRICS = {1, 2}
+"""What black or red, green and blue are called; GDAL shows other kinds (YCbCr, CIELAB) as the colours they stand for."""
 _COMPRESSIONS = {1: "none", 8: "deflate", 32946: "deflate", 50000: "zstd"}
 
 
@@ -108,7 +111,8 @@ def _tags(get: Callable[[int, int], bytes], position: int, *, big: bool) -> dict
         tag, kind, count = struct.unpack_from(entry, body, start)
         if tag not in _WANTED:
             continue
-        if kind not in _SIZES or not 0 < count <= _MOST_BLOCKS:
+        # A number written as text is none to libtiff.
+        if kind not in _SIZES or (kind == _ASCII) != (tag == _NODATA_TAG) or not 0 < count <= _MOST_BLOCKS:
             raise Unsupported(f"tag {tag} claims {count} values of type {kind}")
         size = _SIZES[kind] * count
         room, at = (8 if big else 4), start + struct.calcsize(entry)
@@ -132,6 +136,8 @@ def _index(tags: dict[int, Any]) -> TiffIndex:
         raise Unsupported(f"samples of (bits, format) {sorted(kinds)}")
     if compression is None or predictor not in (1, 2) or planar not in (1, 2) or _one(tags, 266, 1) != 1:
         raise Unsupported(f"compression {_one(tags, 259, 1)}, predictor {predictor}, layout {planar}")
+    if _one(tags, 262) not in _PHOTOMETRICS:
+        raise Unsupported(f"colours of kind {_one(tags, 262)}")
     if not (0 < width < 1 << 24 and 0 < height < 1 << 24 and 0 < n_bands <= 64):
         raise Unsupported(f"a size of {width}×{height}×{n_bands}")
     if block_width % 16 or block_height % 16 or not (block_width and block_height):
