@@ -32,7 +32,7 @@ _WANTED = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325, 339,
 _DTYPES = {(8, 1): "uint8", (16, 1): "uint16", (16, 2): "int16", (32, 3): "float32"}
 """(bits, sample format) → what composites are made of."""
 _PHOTOMETRICS = {1, 2}
-"""What black or red, green and blue are called; GDAL shows other kinds (YCbCr, CIELAB) as the colours they stand for."""
+"""Brightness, and red, green, blue; GDAL shows other kinds (YCbCr, CIELAB) as the colours they stand for."""
 _COMPRESSIONS = {1: "none", 8: "deflate", 32946: "deflate", 50000: "zstd"}
 
 
