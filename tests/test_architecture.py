@@ -16,6 +16,7 @@ LAYERS = [
     {
         "periods",
         "naming",
+        "observations",
         "grid",
         "coordinates",
         "area",

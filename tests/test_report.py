@@ -226,9 +226,13 @@ def test_markdown_of_a_complete_run() -> None:
     assert figures["scenes"] == "2"
     assert figures["reads that failed"] == "0"
     # Twelve windows of half a second, two at once in the smallest job that has two vCPU, at list price.
-    cost = "about 0.0001 USD (6.0 vCPU-seconds, 6.0 GiB-seconds)"
-    assert figures["window seconds at Cloud Run's prices"] == cost
-    assert "\nThe cost is an estimate: Cloud Run jobs of 2 vCPU and 2 GiB, windows at once: 2, at 0.000018 USD" in text
+    cost = report_of().figures.cost
+    assert cost is not None
+    assert (cost.vcpu_seconds, cost.gib_seconds) == (6.0, 6.0)
+    assert cost.assumptions[0].startswith("Cloud Run jobs of 2 vCPU and 2 GiB, windows at once: 2, at 0.000018 USD")
+    said = "about 0.0001 USD; cost in report.json says what is assumed"
+    assert figures["window seconds at Cloud Run's prices"] == said
+    assert text.count("Cloud Run") == 1, "a line is enough for who has none"
     assert figures["bytes read, about"] == "1.2 kB"
     assert figures["mosaic"] == f"`{FOLDER}/luminance-median_2023--P1Y.tif`"
     assert "repair" not in text

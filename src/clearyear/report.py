@@ -11,6 +11,7 @@ from clearyear import __version__
 from clearyear.completeness import Status, WindowStatus
 from clearyear.cost import Cost, cloud_run_cost
 from clearyear.mosaic import Mosaic
+from clearyear.observations import Observations, summary
 from clearyear.plan import Plan
 from clearyear.remedy import remedies, repair_command, unread_of
 from clearyear.stores import Store
@@ -104,6 +105,8 @@ class Report(BaseModel):
     not_done: list[NotDone]
     valid_share: float
     """Share of the finished windows' pixels with at least one valid sample."""
+    observations: Observations | None = None
+    """How many they have; None where that is not known of any, or none has one."""
     figures: Figures = Field(repr=False)
 
     @property
@@ -189,6 +192,7 @@ def make_report(
         failed_scenes=_failed_scenes(statuses),
         not_done=not_done,
         valid_share=_valid_share(plan, statuses),
+        observations=summary(s.result.observations for s in statuses if s.is_done and s.result),
         figures=_figures(plan, statuses),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from clearyear.cost import Cost
 from clearyear.limits import bytes_text
+from clearyear.observations import FEW
 from clearyear.report import NotDone, Report
 
 _SHOWN = 100
@@ -31,8 +32,6 @@ def markdown(report: Report) -> str:
     if report.status != "complete":
         lines += [_published(report), "", *_mend(report), ""]
     lines += [*table(["figure", "value"], list(_figures(report).items())), ""]
-    if report.figures.cost:
-        lines += [f"The cost is an estimate: {'; '.join(report.figures.cost.assumptions)}.", ""]
     if report.failed_scenes:
         lines += [f"## Scenes that failed to read: {len(report.failed_scenes)}", ""]
         scenes = [(s.scene, s.windows, s.cause) for s in report.failed_scenes]
@@ -73,6 +72,7 @@ def _figures(report: Report) -> dict[str, Any]:
         "scenes": f"{report.scenes:,}",
         "reads that failed": f"{report.failed_reads:,}",
         "pixels with a valid sample": f"{report.valid_share:.2%} of the windows that are done",
+        "valid samples of such a pixel": _observations(report),
         "mosaic": f"`{report.mosaic}`" if report.mosaic else "not published",
         "window seconds, summed": f"{report.figures.window_seconds:,.1f}",
         "window seconds at Cloud Run's prices": _cost(report.figures.cost),
@@ -84,8 +84,16 @@ def _figures(report: Report) -> dict[str, Any]:
 def _cost(cost: Cost | None) -> str:
     if cost is None:
         return "no Cloud Run job is large enough for a window"
-    spent = f"{cost.vcpu_seconds:,.1f} vCPU-seconds, {cost.gib_seconds:,.1f} GiB-seconds"
-    return f"about {cost.usd:,.4f} USD ({spent})"
+    return f"about {cost.usd:,.4f} USD; cost in report.json says what is assumed"
+
+
+def _observations(report: Report) -> str:
+    seen = report.observations
+    if seen is None:
+        return "not known" if report.valid_share else "none has any"
+    text = f"{seen.least:,} to {seen.most:,}, median {seen.median:,g}; {seen.few_share:.2%} have fewer than {FEW}"
+    left = report.done - seen.windows
+    return f"{text} (not counted by the version that made {left:,} of the windows)" if left else text
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:

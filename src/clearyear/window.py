@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from clearyear.cog.geotiff import encode_tile
 from clearyear.cog.layers import block_of, frame_of, layer_of
 from clearyear.errors import WindowError
 from clearyear.grid import Window
 from clearyear.memory import pieces, strip_rows
+from clearyear.observations import histogram
 from clearyear.plan import Plan
 from clearyear.reading.observe import Observed, observe
 from clearyear.reading.stack import FailedRead
@@ -52,6 +53,8 @@ class WindowResult(BaseModel):
     layers: dict[str, LayerFile] = {}
     valid_share: float = 0.0
     """Share of pixels with at least one valid sample."""
+    observations: dict[NonNegativeInt, PositiveInt] = {}
+    """Valid samples → pixels that have so many; empty in records of versions that did not count them."""
     scenes_used: int = 0
     failed_reads: tuple[FailedRead, ...] = ()
     cause: str = ""
@@ -91,17 +94,19 @@ def compute_window(
         )
         store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
         raise error
-    seen = layers["count"].max(axis=0) > 0
+    counted = histogram(layers["count"])
+    seen = window.n_pixels - counted.get(0, 0)
     files = {
         file: write_layer(plan, window, store, file, layers[layer] if band is None else layers[layer][band : band + 1])
         for file, (layer, band) in plan.files.items()
     }
     result = WindowResult(
         id=window.id,
-        status="ok" if seen.any() else "empty",
+        status="ok" if seen else "empty",
         fingerprint=fingerprint,
         layers=files,
-        valid_share=round(float(seen.mean()), 6),
+        valid_share=round(seen / window.n_pixels, 6),
+        observations=counted,
         scenes_used=used,
         failed_reads=tuple(failed),
         seconds=round(time.monotonic() - started, 3),
