@@ -60,7 +60,9 @@ def _dask(budget: Budget) -> Iterator["TaskRunner[Any]"]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise InputError(
-            f"The runner dask cannot be used: {error}", "prefect-dask", "pip install 'clearyear[dask]'"
+            f"The runner dask cannot be used: {error}",
+            "prefect-dask",
+            "pip install '.[dask]' in clearyear's checkout; the environment of scripts/dev.py has it",
         ) from error
     # Dask tells of each connection it makes; with --debug it may.
     logging.getLogger("distributed").setLevel(logging.getLogger().getEffectiveLevel())

@@ -56,5 +56,28 @@ def test_readme_begins_with_the_two_commands() -> None:
     ]
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/prefect.md"])
+def test_what_each_terminal_needs_stands_in_its_block(page: str) -> None:
+    """Read from top to bottom, a block is all that is typed into one terminal."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.S)
+    server, setup, run = (
+        next(block for block in blocks if command in block)
+        for command in ("prefect server start", "prefect worker start", "prefect deployment run 'median-composite")
+    )
+    for block in (server, setup, run):
+        assert block.startswith(". .venv/bin/activate\n")
+    for block in (setup, run):
+        assert block.index("export PREFECT_API_URL=http://127.0.0.1:4200/api\n") < block.index("\nprefect ")
+    annual = set(re.findall(r"(CLEARYEAR_(?:SCENES|OUT))=", setup.partition("deploy --all")[0]))
+    assert annual == {"CLEARYEAR_SCENES", "CLEARYEAR_OUT"}, "else the yearly schedule is active and can only fail"
+
+
+def test_nothing_is_installed_from_where_it_is_not() -> None:
+    """clearyear is on no package index: what is told to be installed is the checkout."""
+    told = [*PAGES, *ROOT.glob("src/**/*.py"), *ROOT.glob("flows/*.py")]
+    assert len(told) > 100
+    assert [path.name for path in told if re.search(r"pip install [^`\n]*clearyear\[", path.read_text())] == []
+
+
 def test_architecture_stays_short() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) < 150

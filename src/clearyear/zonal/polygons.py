@@ -40,7 +40,7 @@ def read_polygons(settings: ZonalSettings) -> Polygons:
         raise InputError(
             f"Zonal statistics need packages that are not installed ({error.name})",
             "clearyear with its extra «zonal»",
-            "pip install 'clearyear[zonal]'",
+            "pip install '.[zonal]' in clearyear's checkout; the environment of scripts/dev.py has them",
         ) from error
     uri = settings.polygons
     name = PurePosixPath(uri.partition("?")[0]).name
