@@ -303,11 +303,24 @@ def test_a_run_of_clearyear_with_its_periods_and_bands(scenes: Path, tmp_path: P
     parquet = geopandas.read_parquet(tmp_path / "z" / "luminance-median_2023--P1Y_p.parquet")
     assert parquet.crs == "EPSG:32631"
     assert parquet["polygon"].tolist()[:3] == ["hole"] * 3
-    assert all((tmp_path / "z" / Path(p).name).exists() for p in outcome.pictures)
+    maps = {"luminance-median_2023--P1Y_p_1_map.png", "luminance-median_2023-01--P6M_p_1_map.png"}
+    charts = {f"series_luminance-median_p_{n}.png" for n in (1, 2, 3)}
+    assert {p.rpartition("/")[2] for p in outcome.pictures} == {p.name for p in (tmp_path / "z").glob("*.png")}
+    assert {p.rpartition("/")[2] for p in outcome.pictures} == maps | charts, "maps of the first band only"
+    assert outcome.not_mapped == ["green", "blue"]
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "z").glob("luminance*")}
     assert run_zonal(job).computed == 0
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "z").glob("luminance*")}
+    more = run_zonal(job.model_copy(update={"map_bands": ["blue", "red"]}))
+    assert (more.computed, more.not_mapped) == (2, ["green"])
+    new = {name.replace("_1_map", "_3_map") for name in maps}
+    assert {p.rpartition("/")[2] for p in more.pictures} == maps | charts | new
+    assert run_zonal(job.model_copy(update={"map_bands": ["all"]})).not_mapped == []
+    assert len(list((tmp_path / "z").glob("*_map.png"))) == 6
+    with pytest.raises(InputError, match=r"has no band 'nir' \(map_bands\)\. Wanted: of red, green, blue, or all"):
+        run_zonal(job.model_copy(update={"map_bands": ["red", "nir"]}))
     layer = run_zonal(job.model_copy(update={"layer": "count", "pictures": False}))
+    assert layer.not_mapped == []
     assert layer.computed == 2
     assert str(tmp_path / "z" / "luminance-median-count_2023--P1Y_p.csv") in layer.tables
 

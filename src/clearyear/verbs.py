@@ -24,6 +24,7 @@ from clearyear.options import verb
 @click.option("--period", help="Of a lone GeoTIFF: 2023, 2023-06.")
 @click.option("--layer", help="Of a run of clearyear: composite, count.")
 @click.option("--no-pictures", is_flag=True, help="Draw no map and no chart.")
+@click.option("--map-bands", help="Comma-separated bands of which each table gets a map, or all.  [default: the first]")
 @click.option("--allow-missing", is_flag=True, default=None, help="Take mosaics that are incomplete.")
 @verb
 def zonal(as_json: bool, no_pictures: bool, **flags: Any) -> int:
@@ -37,7 +38,7 @@ def zonal(as_json: bool, no_pictures: bool, **flags: Any) -> int:
     from clearyear.zonal.run import run_zonal
 
     values = {name: value for name, value in flags.items() if value is not None}
-    values |= {name: _list(values[name]) for name in ("stats", "nodata") if name in values}
+    values |= {name: _list(values[name]) for name in ("stats", "nodata", "map_bands") if name in values}
     values |= {"pictures": False} if no_pictures else {}
     job = make_as(ZonalJob, values, where="the flags", least="RASTER, --polygons and --out", verb="zonal")
     with console.progress_bar():
@@ -52,6 +53,8 @@ def zonal(as_json: bool, no_pictures: bool, **flags: Any) -> int:
             click.echo(f"  outside the raster: {', '.join(outcome.outside[:10])}")
         if outcome.left_out:
             click.echo(f"  not in the series, made of other polygons or settings: {', '.join(outcome.left_out)}")
+        if outcome.not_mapped:
+            click.echo(f"  no maps of {', '.join(outcome.not_mapped)}: --map-bands names them, or says all")
         for address in (*outcome.tables, *outcome.series, *outcome.pictures):
             click.echo(address)
     return 0

@@ -77,6 +77,11 @@ class ZonalSettings(BaseModel):
     pictures: bool = Field(
         default=True, title="Pictures", description="Draw a map of each table and a chart over all periods."
     )
+    map_bands: list[Text] = Field(
+        default_factory=list,
+        title="Bands on maps",
+        description="Of which bands each table gets a map, by name, or all: the first six. Left out: the first.",
+    )
 
 
 class ZonalJob(ZonalSettings):

@@ -24,6 +24,7 @@ from clearyear.stores import Entry, open_store, shown, stat_uri
 from clearyear.zonal.job import ZonalJob
 
 _ITEM = ".stac-item.json"
+MOST_BANDS_DRAWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,39 @@ def find_rasters(job: ZonalJob) -> list[Raster]:
 
     Raises:
         InputError: there is none, it is no GeoTIFF that can be read, or its run called it incomplete and the job does
-            not allow that.
+            not allow that; or it lacks a band that maps are to show.
     """
+    found = _find_rasters(job)
+    for raster in found:
+        mapped_bands(raster, job)
+    return found
+
+
+def mapped_bands(raster: Raster, job: ZonalJob) -> list[tuple[str, str]]:
+    """(band, what its picture's name has more than the table's) of each band that gets a map.
+
+    Raises:
+        InputError: the job names a band that the raster lacks.
+    """
+    bands = drawn_bands(raster.band_names)
+    if job.map_bands == ["all"]:
+        return bands[:MOST_BANDS_DRAWN]
+    if strange := [name for name in job.map_bands if name not in raster.band_names]:
+        raise InputError(
+            f"{shown(raster.uri)} has no band {strange[0]!r} (map_bands)",
+            f"of {', '.join(raster.band_names)}, or all",
+            "correct the name",
+            uri=shown(raster.uri),
+        )
+    return [each for each in bands if each[0] in job.map_bands] if job.map_bands else bands[:1]
+
+
+def drawn_bands(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(band, what its pictures' names have more than the table's): nothing where there is only one."""
+    return [(name, f"_{number}" if len(names) > 1 else "") for number, name in enumerate(names, 1)]
+
+
+def _find_rasters(job: ZonalJob) -> list[Raster]:
     if job.raster.lower().partition("?")[0].endswith((".tif", ".tiff")):
         return [_lone(job)]
     store = open_store(job.raster)

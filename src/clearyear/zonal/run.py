@@ -10,7 +10,7 @@ from clearyear.progress import report_progress
 from clearyear.stores import Store, check_destination, open_store
 from clearyear.zonal.job import ZonalJob
 from clearyear.zonal.polygons import Polygons, read_polygons
-from clearyear.zonal.raster import Raster, find_rasters
+from clearyear.zonal.raster import MOST_BANDS_DRAWN, Raster, drawn_bands, find_rasters, mapped_bands
 from clearyear.zonal.tables import (
     TableRecord,
     is_current,
@@ -24,7 +24,6 @@ from clearyear.zonal.tables import (
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-_MOST_BANDS_DRAWN = 6
 _DRAWN = ("mean", "median", "sum")
 """What pictures show: the first of these that is computed, else the first statistic there is."""
 
@@ -49,6 +48,8 @@ class ZonalOutcome(BaseModel):
     """Periods whose tables were made of other polygons or with other settings, so that no series holds both."""
     incomplete: list[str]
     """Periods whose mosaic was called incomplete by its run."""
+    not_mapped: list[str]
+    """Bands that no map was asked of, where pictures are drawn."""
 
 
 def run_zonal(job: ZonalJob) -> ZonalOutcome:
@@ -74,9 +75,8 @@ def make_table(raster: Raster, polygons: Polygons, job: ZonalJob) -> bool:
 
     store = open_store(job.out)
     record = record_of(raster, polygons, job)
-    stem = record.csv.removesuffix(".csv")
-    drawn_already = any(store.stat(f"{stem}{band}_map.png") for band in ("", "_1"))
-    if is_current(store, record) and (drawn_already or not job.pictures):
+    maps = [(band, f"{record.csv.removesuffix('.csv')}{suffix}_map.png") for band, suffix in mapped_bands(raster, job)]
+    if is_current(store, record) and (not job.pictures or all(store.stat(name) for _, name in maps)):
         return False
     try:
         rows = zonal_rows(raster, polygons, job)
@@ -90,7 +90,7 @@ def make_table(raster: Raster, polygons: Polygons, job: ZonalJob) -> bool:
         ) from error
     write_table(store, record, rows, polygons)
     if job.pictures:
-        _draw_maps(store, record, polygons, rows)
+        _draw_maps(store, record, polygons, rows, maps)
     return True
 
 
@@ -127,22 +127,29 @@ def conclude_zonal(rasters: Sequence[Raster], polygons: Polygons, job: ZonalJob,
         outside=list(dict.fromkeys(outside)),
         left_out=left_out,
         incomplete=[record.period for record in there if not record.complete],
+        not_mapped=_not_mapped(rasters, job) if job.pictures else [],
     )
 
 
-def _draw_maps(store: Store, record: TableRecord, polygons: Polygons, rows: Sequence[dict[str, Any]]) -> None:
+def _draw_maps(
+    store: Store,
+    record: TableRecord,
+    polygons: Polygons,
+    rows: Sequence[dict[str, Any]],
+    maps: Sequence[tuple[str, str]],
+) -> None:
     import pandas
 
     from clearyear.zonal.charts import choropleth
 
     table = pandas.DataFrame(list(rows))
     statistic = drawn(record.settings["stats"])
-    for band, suffix in _bands(table):
+    for band, name in maps:
         frame = polygons.frame.merge(table[table["band"] == band], on="polygon")
         title = " ".join(part for part in (record.product, record.period.partition("--")[0]) if part)
         subtitle = f"{statistic} of {band} in each of {len(frame)} polygons ({polygons.name})"
         picture = choropleth(frame, statistic, title=title, subtitle=subtitle)
-        store.write(f"{record.csv.removesuffix('.csv')}{suffix}_map.png", picture)
+        store.write(name, picture)
 
 
 def _draw_series(store: Store, stem: str, frame: "GeoDataFrame", polygons: Polygons) -> list[str]:
@@ -150,7 +157,7 @@ def _draw_series(store: Store, stem: str, frame: "GeoDataFrame", polygons: Polyg
 
     statistic = drawn([column for column in frame.columns if column not in ("geometry",)])
     names = []
-    for band, suffix in _bands(frame):
+    for band, suffix in drawn_bands(list(dict.fromkeys(frame["band"])))[:MOST_BANDS_DRAWN]:
         part = frame[frame["band"] == band]
         periods = part["period"].nunique()
         subtitle = f"{statistic} of {band} in each of {part['polygon'].nunique()} polygons ({polygons.name}), "
@@ -161,10 +168,9 @@ def _draw_series(store: Store, stem: str, frame: "GeoDataFrame", polygons: Polyg
     return [store.uri(name) for name in names]
 
 
-def _bands(table: Any) -> list[tuple[str, str]]:
-    """(band, what its pictures' names have more than the table's): nothing where there is only one."""
-    bands = list(dict.fromkeys(table["band"]))
-    return [(band, f"_{number}" if len(bands) > 1 else "") for number, band in enumerate(bands, 1)][:_MOST_BANDS_DRAWN]
+def _not_mapped(rasters: Sequence[Raster], job: ZonalJob) -> list[str]:
+    left = [name for r in rasters for name in r.band_names if name not in dict(mapped_bands(r, job))]
+    return list(dict.fromkeys(left))
 
 
 def drawn(stats: Sequence[str]) -> str:
