@@ -83,7 +83,6 @@ def test_one_band_alone_is_a_scenes_data(tmp_path: Path) -> None:
         ([], {"bands": ["B4", "b4"]}, "The band B4 is named more than once"),
         ([], {"pattern": "%Q{band}"}, "cannot be used"),
         ([], {"pattern": "{band}_{band}"}, "cannot be used"),
-        ([], {"pattern": "*.tif"}, "The bands B04, B03 cannot be told apart .* each file is a scene"),
         ([], {"pattern": "*.tif", "bands": [], "masks": ["scl"]}, "The mask scl cannot be told apart"),
     ],
 )

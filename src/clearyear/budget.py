@@ -235,7 +235,7 @@ def _blocks(plan: Plan) -> tuple[int, int]:
 
 def _dataset_bytes(plan: Plan) -> int:
     """What a GTiff dataset holds as long as it is open: a block, its stored bytes, the blocks' index."""
-    block = math.prod(plan.grid.block) * plan.product.n_bands * plan.itemsize
+    block = math.prod(plan.grid.block) * plan.product.stored_bands * plan.itemsize
     return 2 * block + 16 * math.prod(_blocks(plan)) + _DATASET_BYTES
 
 

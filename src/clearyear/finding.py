@@ -54,15 +54,15 @@ def _files(job: Job, masks: Sequence[str], period: Period) -> Found:
         if not isinstance(job.scenes, str):
             raise InputError("A list of files is given, and a pattern with {band}", "a folder", "give the folder")
         return find_band_files(job.scenes, job.pattern, bands=job.bands, masks=masks, period=period, days=job.days)
-    if job.bands or masks:
-        what = f"bands {', '.join(job.bands)}" if job.bands else f"mask {', '.join(masks)}"
+    if masks:
         raise InputError(
-            f"The {what} cannot be told apart in {shown(job.scenes) if isinstance(job.scenes, str) else 'the list'}: "
-            "each file is a scene",
+            f"The mask {', '.join(masks)} cannot be told apart in "
+            f"{shown(job.scenes) if isinstance(job.scenes, str) else 'the list'}: each file is a scene",
             "--pattern with {band} (LC08_*_{band}.TIF), a STAC search, or a mask's own folder (--mask scl=FOLDER)",
             "say which",
         )
-    return Found(scenes=tuple(find_scenes(job.scenes, pattern=job.pattern, period=period, days=job.days)))
+    scenes = find_scenes(job.scenes, pattern=job.pattern, period=period, days=job.days)
+    return Found(scenes=tuple(scenes), bands=tuple(job.bands))
 
 
 def _fused(found: Found, job: Job) -> Found:

@@ -68,8 +68,9 @@ class Job(MainKeys):
     bands: Annotated[list[Text], Listed] = Field(
         default_factory=list,
         title="Bands",
-        description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4). "
-        "Left out: the items' true-colour image.",
+        description="Of STAC items, by common name or asset (red, nir, B04), or of files for single bands (B4), or of "
+        "files that hold several, by their name there or by number from 1. Left out: the items' true-colour image, or "
+        "all that a file holds.",
     )
     masks: Annotated[list[AnyMask], Single] = Field(
         default_factory=list,

@@ -14,7 +14,15 @@ from clearyear.scenes.laws import shared_law
 from clearyear.scenes.scene import Found
 
 
-def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = ()) -> Product:
+def product_of(
+    job: Job,
+    header: Header,
+    found: Found,
+    masks: Sequence[Mask] = (),
+    *,
+    bands: tuple[int, ...] = (),
+    file_bands: int = 0,
+) -> Product:
     """The product a job asks for.
 
     Args:
@@ -22,6 +30,8 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
         header: what its scenes have in common.
         found: what their source says of them.
         masks: what of them must not be used.
+        bands: which bands of a file, and the next, how many it holds; see Product.
+        file_bands: see ``bands``.
 
     Raises:
         InputError: the reducer cannot use these scenes or has no such layer; or it cannot be written as asked for.
@@ -37,6 +47,7 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
     if header.count == 3 and header.dtype == "uint8" and not any(names):
         names = ("red", "green", "blue")
     scale, offset = (found.scale, found.offset) if found.tells_law else shared_law(header.laws)
+    is_masked = bool(masks) or any(scene.hides for scene in found.scenes)
     product = Product(
         name=job.product or reducer.name,
         reducer=job.reducer,
@@ -45,15 +56,11 @@ def product_of(job: Job, header: Header, found: Found, masks: Sequence[Mask] = (
         dtype=header.dtype,
         band_names=names,
         invalid_values=tuple(dict.fromkeys((*nodata, *saturated))),
-        nodata=_fill(
-            reducer,
-            header.dtype,
-            nodata,
-            saturated,
-            is_masked=bool(masks) or any(scene.hides for scene in found.scenes),
-        ),
+        nodata=_fill(reducer, header.dtype, nodata, saturated, is_masked=is_masked),
         compress=job.compress if isinstance(job.compress, str) else "deflate",
         assets=found.assets,
+        bands=bands,
+        file_bands=file_bands,
         masks=tuple(masks),
         resampling=job.resampling,
         options=job.options,

@@ -92,7 +92,7 @@ def in_flight_bytes(plan: Plan) -> int:
     """
     if not any(is_remote(uri) for scene in plan.scenes for uri in scene.assets.values()):
         return 0
-    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.n_bands * plan.itemsize
+    block = plan.grid.block[0] * plan.grid.block[1] * plan.product.stored_bands * plan.itemsize
     return current_settings().requests * (2 * max(RANGE_BYTES, block) + block + _held_bytes(plan))
 
 
@@ -105,7 +105,7 @@ def strip_rows(plan: Plan, width: int, height: int) -> int:
 def _bytes(plan: Plan, window: Window, largest: int, threads: int) -> int:
     """``peak_bytes`` with a largest piece of that many pixels; rises with it."""
     product, per_sample = plan.product, plan.itemsize
-    block = plan.grid.block[0] * plan.grid.block[1] * product.n_bands * per_sample
+    block = plan.grid.block[0] * plan.grid.block[1] * product.stored_bands * per_sample
     kinds = [plan.kind(layer) for layer in {"composite", "count", *product.layers}]
     usual = product.n_bands * (per_sample + 2) + 2
     layers = window.n_pixels * max(usual, sum(kind.n_bands * np.dtype(kind.dtype).itemsize for kind in kinds))

@@ -12,6 +12,7 @@ from clearyear.errors import InputError
 from clearyear.geobox import Wish, called, grid_of, one_name_a_crs, outline, outside
 from clearyear.grid import Grid
 from clearyear.masks import Mask
+from clearyear.scenes.chosen import chosen_bands, taken_of
 from clearyear.scenes.headers import Header, agree, read_headers, some
 from clearyear.scenes.laws import TagLaw, other_laws
 from clearyear.scenes.scene import UNKNOWN, Found, Place, Scene
@@ -26,7 +27,11 @@ class Layout:
     grid: Grid
     scenes: tuple[Scene, ...]
     header: Header
-    """What all bands share: count, dtype, nodata, names."""
+    """What all bands share: count, dtype, nodata, names; of the bands that are taken."""
+    bands: tuple[int, ...] = ()
+    """The numbers of those, from 1, where not all of a file are."""
+    file_bands: int = 0
+    """How many a file holds then."""
 
 
 def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = None, max_unreadable: int = 0) -> Layout:
@@ -62,7 +67,10 @@ def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = Non
     if many:
         _refuse_stacks(header, found.assets)
         header = replace(header, count=len(found.assets), band_names=found.assets)
-    header = replace(header, laws=() if found.tells_law else _laws(headers, found.assets, of))
+    taken, n_stored = chosen_bands(bands, found.bands) if found.bands else (), header.count
+    if taken:
+        header = replace(header, count=len(taken), band_names=taken_of(header.band_names, taken))
+    header = replace(header, laws=() if found.tells_law else _laws(headers, found.assets, taken, of))
     _refuse_no_classes(headers, mask_assets)
     grid = grid_of(wish, headers, bands) if wish.is_given else header.grid
     scenes = [_placed(scene, headers.get(scene.id), grid, wish, mask_assets) for scene in found.scenes]
@@ -71,7 +79,7 @@ def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = Non
         raise outside(wish, bands)
     if len(within) < len(scenes):
         log.info("%d of %d scenes lie beside the area", len(scenes) - len(within), len(scenes))
-    return Layout(grid=grid, scenes=within, header=header)
+    return Layout(grid=grid, scenes=within, header=header, bands=taken, file_bands=n_stored if taken else 0)
 
 
 # -- what must be there ------------------------------------------------------------------------------------------
@@ -94,14 +102,16 @@ def _refuse_stacks(header: Header, assets: Sequence[str]) -> None:
         )
 
 
-def _laws(headers: Mapping[str, Mapping[str, Header]], assets: Sequence[str], all_of: str) -> tuple[TagLaw, ...]:
+def _laws(
+    headers: Mapping[str, Mapping[str, Header]], assets: Sequence[str], taken: Sequence[int], all_of: str
+) -> tuple[TagLaw, ...]:
     """Scale and offset of each band, which a band must have in all scenes.
 
     Raises:
         InputError: files differ in them; they are named.
     """
-    laws = [{called(i, asset): of[asset].laws for i, of in headers.items()} for asset in assets]
-    odd = [text for by_name in laws for text in other_laws(by_name)]
+    laws = [{called(i, asset): taken_of(of[asset].laws, taken) for i, of in headers.items()} for asset in assets]
+    odd = [text for by_name in laws for text in other_laws(by_name, taken)]
     if odd:
         raise InputError(
             f"{len(odd)} of {all_of} do not mean the same by their numbers: {some(odd)}",

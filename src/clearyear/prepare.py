@@ -56,7 +56,8 @@ def plan_of(job: Job, period: Period, found: Found) -> Plan:
     masks = masks_of(job.masks)
     layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)
     scenes, grid, header = layout.scenes, layout.grid, layout.header
-    product = product_of(job, header, found.model_copy(update={"scenes": scenes}), masks)
+    found = found.model_copy(update={"scenes": scenes})
+    product = product_of(job, header, found, masks, bands=layout.bands, file_bands=layout.file_bands)
     grid.check_count(job.tile_size, scenes[0].id)
     name = period_name(job.naming, product=product.name, period=period) if job.naming else ""
     return Plan(

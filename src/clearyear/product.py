@@ -43,6 +43,10 @@ class Product(BaseModel):
     """The mosaic's compression, with a level or without; tiles are always lossless."""
     assets: tuple[str, ...] = ("data",)
     """The files the bands come from: one that holds them all, or one for each band."""
+    bands: tuple[int, ...] = ()
+    """Of a file that holds several bands those taken, by number from 1, in their order; none: all as they lie there."""
+    file_bands: int = 0
+    """How many such a file holds, where ``bands`` says which are taken."""
     masks: tuple[Mask, ...] = ()
     """Which samples are invalid besides those of ``invalid_values``."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
@@ -60,10 +64,15 @@ class Product(BaseModel):
     """The picture that is made beside the mosaic."""
 
     @property
+    def stored_bands(self) -> int:
+        """Bands of a block as it is unpacked, where a file's bands are interleaved."""
+        return self.file_bands or self.n_bands
+
+    @property
     def decides(self) -> dict[str, Any]:
         """What pixels depend on; values that are the default since before there was a choice are left out."""
-        later = {"assets", "masks", "resampling", "options"}
-        known = self.model_dump(exclude={"name", "compress", "scale", "offset", *FILES_ONLY, *later})
+        later = {"assets", "bands", "masks", "resampling", "options"}
+        known = self.model_dump(exclude={"name", "compress", "scale", "offset", "file_bands", *FILES_ONLY, *later})
         chosen = self.model_dump(mode="json", include=later, exclude_defaults=True)
         return known | chosen
 

@@ -23,7 +23,10 @@ def source_options() -> list[Callable[..., Any]]:
         click.option("--max-items", type=int, help="Take so many items at most.  [default: all]"),
         click.option("--sign", help="planetary-computer, or package.module:function (CLEARYEAR_PLUGINS)."),
         click.option("--save-items", help="Write the items found to this file, for --stac FILE."),
-        click.option("--bands", help="Bands, comma-separated: red,green,blue or B4,B3,B2."),
+        click.option(
+            "--bands",
+            help="Bands, comma-separated: red,green,blue or B4,B3,B2; of files that hold several also 3,2,1.",
+        ),
         click.option("--mask", "masks", multiple=True, help="Class or bit band: scl, qa_pixel, BQA, scl=FOLDER."),
         click.option("--mask-preset", help="sentinel-2-scl, landsat-qa-pixel or landsat-bqa.  [default: by its name]"),
         click.option("--mask-classes", help="Classes to erase, comma-separated.  [default: the preset's]"),

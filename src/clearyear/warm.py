@@ -4,7 +4,7 @@ import numpy as np
 
 from clearyear.cog.layers import JOINED_DTYPES
 from clearyear.cog.overviews import Overview
-from clearyear.reading.direct import put_block
+from clearyear.reading.direct import put_bands, put_block
 from clearyear.reading.resample import extent_kernel, sample_kernel
 from clearyear.reading.samples import harmonise_kernel, keep_first_kernel
 from clearyear.reducers.distance_kernel import distance_kernel
@@ -21,7 +21,8 @@ def warm() -> int:
         whole = np.empty((3, 8, 16), dtype)
         for out in (whole, whole[:, :4, :8]):
             put_block(np.zeros(16 * 8 * 3, dtype), 16, True, out, 0, 0)
-            kernels += 1
+            put_bands(np.zeros(16 * 8 * 3, dtype), 16, 3, True, out, np.arange(3), 0, 0)
+            kernels += 2
     for dtype in JOINED_DTYPES:
         for side in (8, 9):  # two by two, and a little more
             level = Overview((side, side), (4, 4), dtype=dtype, nodata=0.0, resampling="average")

@@ -5,7 +5,7 @@ together is fetched in one range, and ranges can be read at once, each by a thre
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import local
@@ -83,28 +83,31 @@ class DirectSource:
         for step in self.steps(piece, out):
             step()
 
-    def steps(self, piece: Window, out: NDArray[np.generic]) -> list[Step]:
+    def steps(self, piece: Window, out: NDArray[np.generic], bands: Sequence[int] = ()) -> list[Step]:
         """The parts of ``read``, one for each range of bytes; blocks never written are filled at once."""
+        chosen = tuple(band - 1 for band in bands)
         stored = []
-        for block in self._blocks(piece):
+        for block in self._blocks(piece, chosen):
             if block.size:
                 stored.append(block)
             else:
-                self._place(block, piece, out)[0][:] = self.fill
-        return [partial(self._read_range, blocks, piece, out) for blocks in ranges(stored)]
+                self._place(block, piece, out, chosen)[0][:] = self.fill
+        return [partial(self._read_range, blocks, piece, out, chosen) for blocks in ranges(stored)]
 
-    def _blocks(self, piece: Window) -> Iterator[Block]:
-        """All blocks that ``piece`` touches."""
+    def _blocks(self, piece: Window, chosen: tuple[int, ...]) -> Iterator[Block]:
+        """All blocks that ``piece`` touches; of the bands ``chosen`` from 0, if any are and they have blocks each."""
         index = self.index
         last_row = (piece.row_off + piece.height - 1) // index.block_height
         last_col = (piece.col_off + piece.width - 1) // index.block_width
-        for plane in range(index.offsets.shape[0]):
+        for plane in chosen if chosen and index.separate else range(index.offsets.shape[0]):
             for row in range(piece.row_off // index.block_height, last_row + 1):
                 for col in range(piece.col_off // index.block_width, last_col + 1):
                     offset, size = index.offsets[plane, row, col], index.counts[plane, row, col]
                     yield Block(int(offset), int(size), plane, row, col)
 
-    def _place(self, block: Block, piece: Window, out: NDArray[np.generic]) -> tuple[NDArray[np.generic], int, int]:
+    def _place(
+        self, block: Block, piece: Window, out: NDArray[np.generic], chosen: tuple[int, ...]
+    ) -> tuple[NDArray[np.generic], int, int]:
         """What of ``out`` the block fills, (bands, h, w), and the first row and column of the block that it takes."""
         index = self.index
         top, left = block.row * index.block_height, block.col * index.block_width
@@ -112,16 +115,26 @@ class DirectSource:
         y1 = min(piece.row_off + piece.height, top + index.block_height)
         x1 = min(piece.col_off + piece.width, left + index.block_width)
         place = out[:, y0 - piece.row_off : y1 - piece.row_off, x0 - piece.col_off : x1 - piece.col_off]
-        return place[block.plane : block.plane + 1] if index.separate else place, y0 - top, x0 - left
+        if index.separate:
+            band = chosen.index(block.plane) if chosen else block.plane
+            place = place[band : band + 1]
+        return place, y0 - top, x0 - left
 
-    def _read_range(self, blocks: list[Block], piece: Window, out: NDArray[np.generic]) -> None:
+    def _read_range(
+        self, blocks: list[Block], piece: Window, out: NDArray[np.generic], chosen: tuple[int, ...]
+    ) -> None:
         """Fetch what holds these blocks, and put what of them lies in ``piece`` into its place in ``out``."""
         # Moved as unsigned bits of the same size: the predictor's sums wrap alike in every type.
-        bits = f"u{np.dtype(self.index.dtype).itemsize}"
+        index, bits = self.index, f"u{np.dtype(self.index.dtype).itemsize}"
+        some = None if index.separate or not chosen else np.array(chosen)
         for block, packed in fetch_range(self.file, blocks):
             samples = self._unpack(packed, block).view(bits)
-            bands, top, left = self._place(block, piece, out)
-            put_block(samples, self.index.block_width, self.index.predictor == 2, bands.view(bits), top, left)
+            bands, top, left = self._place(block, piece, out, chosen)
+            place, differenced = bands.view(bits), index.predictor == 2
+            if some is None:
+                put_block(samples, index.block_width, differenced, place, top, left)
+            else:
+                put_bands(samples, index.block_width, index.n_bands, differenced, place, some, top, left)
 
     def _unpack(self, data: Any, block: Block) -> NDArray[np.uint8]:
         index, name = self.index, f"block {block.row},{block.col}"
@@ -191,3 +204,24 @@ def put_block(samples, block_width, differenced, out, top, left):  # type: ignor
                 for x in range(width):
                     total += np.uint32(row[(left + x) * n_bands + band])
                     target[x] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def put_bands(samples, block_width, n_bands, differenced, out, chosen, top, left):  # type: ignore[no-untyped-def]
+    """As ``put_block`` from blocks of ``n_bands``, of which ``out`` takes those that ``chosen`` numbers from 0."""
+    _, height, width = out.shape
+    row_size = block_width * n_bands
+    for y in range(height):
+        row = samples[(top + y) * row_size : (top + y + 1) * row_size]
+        for place, band in enumerate(chosen):
+            target = out[place, y]
+            if not differenced:
+                for x in range(width):
+                    target[x] = row[(left + x) * n_bands + band]
+                continue
+            total = np.uint32(0)
+            for x in range(left):
+                total += np.uint32(row[x * n_bands + band])
+            for x in range(width):
+                total += np.uint32(row[(left + x) * n_bands + band])
+                target[x] = total

@@ -1,6 +1,6 @@
 """One file of a scene read into one window, wherever it lies: on the grid, shifted, or on a grid of its own; masks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ def read_bands(file: LocatedFile, out: NDArray[Any], usable: Usable) -> None:
     """Fill ``out`` (b, H, W), and take validity where the file does not reach."""
     source, product = file.source(), file.plan.product
     n_bands, dtype = source.shape()[2:]
-    if (n_bands, dtype) != (out.shape[0], str(out.dtype)):
+    if (n_bands, dtype) != (product.file_bands or out.shape[0], str(out.dtype)):
         raise ReadError(f"has become {n_bands} bands of {dtype}", uri=shown(file.uri))
     invalid = invalid_values_of(product.invalid_values, out.dtype)
     if file.place.offset is not None:
@@ -129,7 +129,7 @@ def _read_shifted(source: Source, file: LocatedFile, invalid: NDArray[Any], out:
         np.copyto(usable, False, where=beside)
     if x0 < x1 and y0 < y1:
         box = (left + x0, top + y0, x1 - x0, y1 - y0)
-        _read(source, box, out[:, y0:y1, x0:x1])
+        _read(source, box, out[:, y0:y1, x0:x1], file.plan.product.bands)
         hidden = file.hidden(box)
         if hidden is not None:
             np.copyto(usable[:, :, y0:y1, x0:x1], False, where=hidden)
@@ -145,7 +145,7 @@ def _read_resampled(
     for pixels, points, box in file.parts(REACH[method], out.shape[0] * out.dtype.itemsize):
         held = np.empty((out.shape[0], box[3], box[2]), out.dtype)
         if held.size:
-            _read(source, box, held)
+            _read(source, box, held, file.plan.product.bands)
             hidden = file.hidden(box)
             if hidden is not None:
                 if held.dtype.kind == "f" or len(invalid):
@@ -196,8 +196,8 @@ def _take_where(erased: NDArray[np.bool_], box: Box, place: Place, points: Point
     np.copyto(usable, False, where=found[0].view(np.bool_))
 
 
-def _read(source: Source, box: Box, out: NDArray[Any]) -> None:
-    for step in source.steps(_window(box), out):
+def _read(source: Source, box: Box, out: NDArray[Any], bands: Sequence[int] = ()) -> None:
+    for step in source.steps(_window(box), out, bands):
         step()
 
 

@@ -69,8 +69,9 @@ def observe(
     product = plan.product
     if plan.is_plain:
         stack, _, failed = read_stack(
-            scenes, plan.grid, window, n_bands=product.n_bands, dtype=product.dtype, buffer=buffer, pool=pool
-        )
+            scenes, plan.grid, window, n_bands=product.n_bands, dtype=product.dtype,
+            bands=product.bands, file_bands=product.file_bands, buffer=buffer, pool=pool,
+        )  # fmt: skip
         return Observed(stack=stack, failed=failed)
     shape = (len(scenes), product.n_bands, window.height, window.width)
     size = int(np.prod(shape)) * np.dtype(product.dtype).itemsize

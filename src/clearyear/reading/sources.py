@@ -4,7 +4,7 @@ Which one it is is settled at a scene's first read, from its header, and kept fo
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import Protocol
@@ -41,10 +41,11 @@ class Source(Protocol):
     def shape(self) -> tuple[int, int, int, str]:
         """(width, height, bands, dtype) of the file as it is now."""
 
-    def steps(self, piece: Window, out: NDArray[np.generic]) -> list[Step]:
+    def steps(self, piece: Window, out: NDArray[np.generic], bands: Sequence[int] = ()) -> list[Step]:
         """Calls that together fill ``out`` (B, H, W) with ``piece``, in any order, by any thread.
 
-        Each raises ReadError, and then ``out`` may hold anything.
+        ``bands``: which of the file's, by number from 1; none: all. Each call raises ReadError, and then ``out`` may
+        hold anything.
         """
 
 
@@ -64,19 +65,20 @@ class GdalSource:
         with borrow_raster(self.uri, self.version) as dataset:
             return dataset.width, dataset.height, dataset.count, dataset.dtypes[0]
 
-    def steps(self, piece: Window, out: NDArray[np.generic]) -> list[Step]:
+    def steps(self, piece: Window, out: NDArray[np.generic], bands: Sequence[int] = ()) -> list[Step]:
         """See Source; one call."""
-        return [partial(self.read, piece, out)]
+        return [partial(self.read, piece, out, bands)]
 
-    def read(self, piece: Window, out: NDArray[np.generic]) -> None:
-        """Fill ``out`` (B, H, W) with ``piece``."""
+    def read(self, piece: Window, out: NDArray[np.generic], bands: Sequence[int] = ()) -> None:
+        """Fill ``out`` (B, H, W) with ``piece`` of these bands."""
         try:
             with borrow_raster(self.uri, self.version) as dataset:
+                numbers = list(bands or dataset.indexes)
                 if dataset.driver == JPEG2000:
-                    _read_block_by_block(dataset, piece, out)
+                    _read_block_by_block(dataset, piece, out, numbers)
                 else:
-                    dataset.read(window=_box(piece), out=out)
-                checked = check_blocks(dataset, _file(self.uri, self.version), piece)
+                    dataset.read(numbers, window=_box(piece), out=out)
+                checked = check_blocks(dataset, _file(self.uri, self.version), piece, numbers)
         except ReadError as error:
             if error.transient:
                 _check_remote(self.uri, self.version)
@@ -101,7 +103,7 @@ def read_hidden(uri: str, version: str, piece: Window) -> NDArray[np.bool_]:
     return hidden
 
 
-def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic]) -> None:
+def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic], numbers: list[int]) -> None:
     """Of several JPEG 2000 blocks GDAL decodes each in a thread of its own, and does not say when one fails."""
     height, width = dataset.block_shapes[0]
     bottom, right = piece.row_off + piece.height, piece.col_off + piece.width
@@ -115,7 +117,7 @@ def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.
                 height=min(row + height, bottom) - top,
             )
             y, x = top - piece.row_off, left - piece.col_off
-            dataset.read(window=_box(part), out=out[:, y : y + part.height, x : x + part.width])
+            dataset.read(numbers, window=_box(part), out=out[:, y : y + part.height, x : x + part.width])
 
 
 def source_of(uri: str, version: str) -> Source:

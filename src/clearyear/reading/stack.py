@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from clearyear.scenes.scene import Scene
 from clearyear.scenes.signing import address_of
 from clearyear.settings import current_settings
 from clearyear.stores import is_remote, local_version, shown, split_uri
+
+StepsOf = Callable[[Scene, NDArray[np.generic]], list[Step]]
+"""What must be done to read one scene into its place in the stack."""
 
 
 class FailedRead(BaseModel):
@@ -36,6 +39,8 @@ def read_stack(
     *,
     n_bands: int,
     dtype: str,
+    bands: Sequence[int] = (),
+    file_bands: int = 0,
     buffer: NDArray[np.uint8] | None = None,
     pool: ThreadPoolExecutor | None = None,
 ) -> tuple[NDArray[np.generic], list[int], list[FailedRead]]:
@@ -45,8 +50,10 @@ def read_stack(
         scenes: in acquisition order.
         grid: what every scene must still have.
         window: the rectangle to read.
-        n_bands: bands every scene must have.
+        n_bands: bands of the stack; those every scene must have, unless ``bands`` says which of them.
         dtype: NumPy name of the pixels' type.
+        bands: numbers from 1 of the bands that are taken of each scene; none: all.
+        file_bands: how many every scene must have then.
         buffer: memory to put the stack in; used again for the next window, it spares the page faults.
         pool: threads to read with; None reads one scene after the other.
 
@@ -59,13 +66,15 @@ def read_stack(
     memory = np.empty(size, np.uint8) if buffer is None else buffer[:size]
     stack = memory.view(dtype).reshape(shape)
 
+    steps_of = partial(_steps, grid=grid, window=window, bands=bands, file_bands=file_bands or n_bands)
+
     def read_one(index: int) -> FailedRead | None:
-        return _try_read(scenes[index], grid, window, stack[index])
+        return _try_read(scenes[index], steps_of, stack[index])
 
     here = [index for index, scene in enumerate(scenes) if not is_remote(scene.uri)]
     there = sorted(set(range(len(scenes))) - set(here))
     # What lies elsewhere is asked for first: it comes while the local files are read.
-    with _reading(there, scenes, grid, window, stack) as remote:
+    with _reading(there, scenes, steps_of, stack) as remote:
         outcomes = dict(zip(here, (pool.map if pool else map)(read_one, here), strict=True)) | remote()
     failed = [outcome for _, outcome in sorted(outcomes.items()) if outcome is not None]
     used = [index for index, outcome in sorted(outcomes.items()) if outcome is None]
@@ -76,24 +85,26 @@ def read_stack(
     return stack[: len(used)], used, failed
 
 
-def _try_read(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> FailedRead | None:
+def _try_read(scene: Scene, steps_of: StepsOf, out: NDArray[np.generic]) -> FailedRead | None:
     try:
-        for step in _steps(scene, grid, window, out):
+        for step in steps_of(scene, out):
             step()
     except ReadError as error:
         return _failed(scene, error)
     return None
 
 
-def _steps(scene: Scene, grid: Grid, window: Window, out: NDArray[np.generic]) -> list[Step]:
+def _steps(
+    scene: Scene, out: NDArray[np.generic], *, grid: Grid, window: Window, bands: Sequence[int], file_bands: int
+) -> list[Step]:
     """What must be done to read one scene."""
     uri, version = address_of(scene, "data"), scene.version_of("data")
     check_version(uri, version)
     source = source_of(uri, version)
     found = source.shape()
-    if found != (grid.width, grid.height, out.shape[0], str(out.dtype)):
+    if found != (grid.width, grid.height, file_bands, str(out.dtype)):
         raise ReadError(f"has become {found[0]}×{found[1]} px, {found[2]} bands of {found[3]}", uri=shown(scene.uri))
-    return source.steps(window, out)
+    return source.steps(window, out, bands)
 
 
 def _failed(scene: Scene, error: ReadError) -> FailedRead:
@@ -102,7 +113,7 @@ def _failed(scene: Scene, error: ReadError) -> FailedRead:
 
 @contextmanager
 def _reading(
-    indices: Sequence[int], scenes: Sequence[Scene], grid: Grid, window: Window, stack: NDArray[np.generic]
+    indices: Sequence[int], scenes: Sequence[Scene], steps_of: StepsOf, stack: NDArray[np.generic]
 ) -> Iterator[Callable[[], dict[int, FailedRead | None]]]:
     """Read these scenes with as many requests at once as the setting allows, over all windows of the process.
 
@@ -120,7 +131,7 @@ def _reading(
     def begin(index: int) -> ReadError | None:
         """Read the header and one range; have others read the rest."""
         try:
-            first, *more = _steps(scenes[index], grid, window, stack[index]) or [lambda: None]
+            first, *more = steps_of(scenes[index], stack[index]) or [lambda: None]
             rest[index].extend(pool.submit(step) for step in more)
             first()
         except ReadError as error:

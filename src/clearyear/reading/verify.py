@@ -5,7 +5,7 @@ there, and gives damaged blocks out as sound: of 324 blocks with 64 bytes zeroed
 Source of the format: RFC 1950.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from threading import local
 from typing import Any
 
@@ -23,13 +23,14 @@ from clearyear.stores import RangeFile, shown
 _thread = local()
 
 
-def check_blocks(dataset: DatasetReader, file: RangeFile, piece: Window) -> bool:
+def check_blocks(dataset: DatasetReader, file: RangeFile, piece: Window, numbers: Sequence[int] = ()) -> bool:
     """Unpack every DEFLATE block that ``piece`` touches, to its very end; other compressions have no checksum.
 
     Args:
         dataset: the scene, open.
         file: the same file, in the version it must have.
         piece: what was read of it.
+        numbers: of the bands that were read, from 1; none: all.
 
     Returns:
         Whether anything was fetched: then the file still had that version.
@@ -42,7 +43,7 @@ def check_blocks(dataset: DatasetReader, file: RangeFile, piece: Window) -> bool
     height, width = dataset.block_shapes[0]
     samples = 1 if dataset.interleaving == Interleaving.band else dataset.count
     buffer: Any = _buffer(height * width * samples * np.dtype(dataset.dtypes[0]).itemsize)
-    blocks = list(_blocks(dataset, piece))
+    blocks = list(_blocks(dataset, piece, numbers or dataset.indexes))
     data: Any  # imagecodecs' types know no memoryview
     for block, data in fetch_blocks(file, blocks):
         try:
@@ -54,13 +55,13 @@ def check_blocks(dataset: DatasetReader, file: RangeFile, piece: Window) -> bool
     return bool(blocks)
 
 
-def _blocks(dataset: DatasetReader, piece: Window) -> Iterator[Block]:
+def _blocks(dataset: DatasetReader, piece: Window, numbers: Sequence[int]) -> Iterator[Block]:
     """The blocks that ``piece`` touches, without those that were never written."""
     height, width = dataset.block_shapes[0]
-    planes = dataset.count if dataset.interleaving == Interleaving.band else 1
+    planes = [number - 1 for number in numbers] if dataset.interleaving == Interleaving.band else [0]
     for row in range(piece.row_off // height, (piece.row_off + piece.height - 1) // height + 1):
         for col in range(piece.col_off // width, (piece.col_off + piece.width - 1) // width + 1):
-            for plane in range(planes):
+            for plane in planes:
                 offset, size = (
                     dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=plane + 1)
                     for what in ("OFFSET", "SIZE")

@@ -23,15 +23,16 @@ def tag_laws(scales: Iterable[float], offsets: Iterable[float]) -> tuple[TagLaw,
     return tuple(found)
 
 
-def other_laws(laws: Mapping[str, Sequence[TagLaw]]) -> list[str]:
+def other_laws(laws: Mapping[str, Sequence[TagLaw]], taken: Sequence[int]) -> list[str]:
     """In words: which of these files mean something else by their numbers than most do.
 
     Args:
-        laws: of the bands of each file, as many in each, by the name a message is to use.
+        laws: of some bands of each file, by the name a message is to use.
+        taken: the numbers of these bands in their file, from 1; none: all.
     """
     # Of two that are equally common the first that is met, and scenes come in their order.
     usual = Counter(tuple(of) for of in laws.values()).most_common(1)[0][0]
-    return [f"{name}: {_difference(of, usual)}" for name, of in laws.items() if tuple(of) != usual]
+    return [f"{name}: {_difference(of, usual, taken)}" for name, of in laws.items() if tuple(of) != usual]
 
 
 def shared_law(laws: Sequence[TagLaw]) -> tuple[float | None, float | None]:
@@ -42,10 +43,12 @@ def shared_law(laws: Sequence[TagLaw]) -> tuple[float | None, float | None]:
     return laws[0] if len(set(laws)) == 1 and laws[0] != NONE else (None, None)
 
 
-def _difference(laws: Sequence[TagLaw], usual: Sequence[TagLaw]) -> str:
+def _difference(laws: Sequence[TagLaw], usual: Sequence[TagLaw], taken: Sequence[int]) -> str:
     """The first band that differs; unnamed where all do alike."""
     pairs = list(zip(laws, usual, strict=True))
-    number, (mine, theirs) = next((n, pair) for n, pair in enumerate(pairs, start=1) if pair[0] != pair[1])
+    number, (mine, theirs) = next(
+        (n, pair) for n, pair in zip(taken or range(1, len(pairs) + 1), pairs, strict=True) if pair[0] != pair[1]
+    )
     which = "" if len(set(pairs)) == 1 else f"band {number} "
     return f"{which}{_said(mine)} instead of {_said(theirs)}"
 

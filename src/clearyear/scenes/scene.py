@@ -113,6 +113,8 @@ class Found(BaseModel):
     """In acquisition order. ``places`` hold what the source says of a file's georeference; the file may know better."""
     assets: tuple[str, ...] = ("data",)
     """Those the bands are made of: one file with all, or one for each band in this order."""
+    bands: tuple[str, ...] = ()
+    """Which bands of files that hold several, by name or number; see ``chosen_bands``. None: all, as they lie there."""
     nodata: float | None = None
     """Where the source says so; a file's own tag wins."""
     scale: float | None = None
