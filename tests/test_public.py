@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,31 @@ def test_one_window_that_fails_keeps_no_other_and_is_told(scenes: Path, poisoned
     allowed = run(job_of(scenes, tmp_path / "out", allow_missing=True))
     assert (allowed.status, allowed.allowed, allowed.done) == ("incomplete", True, 11)
     assert Path(str(allowed.mosaic)).is_file()
+
+
+def test_an_interruption_ends_it_soon_and_what_is_published_does_not_call_itself_complete(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(scenes, tmp_path / "out", workers=1)
+    item = Path(str(run(job).stac_item))
+    for path in item.parent.glob("tiles/*.json"):
+        path.unlink()
+
+    def unhurried(*arguments: Any, **share: Any) -> Any:
+        time.sleep(0.05)  # time for who waits to hear of the one before
+        return compute_window(*arguments, **share)
+
+    monkeypatch.setattr("clearyear.batch.compute_window", unhurried)
+
+    def interrupted(what: str, done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with watched_by(interrupted), pytest.raises(KeyboardInterrupt):
+        run(job)
+    assert len(list(item.parent.glob("tiles/*.json"))) < 12, "windows that were not begun are not"
+    assert not item.exists()
+    assert run(job).status == "complete"
 
 
 def test_a_selection_is_all_that_is_computed(scenes: Path, tmp_path: Path) -> None:
