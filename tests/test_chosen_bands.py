@@ -10,6 +10,7 @@ from affine import Affine
 from click.testing import CliRunner
 from conftest import write_scene
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from runs import finished
 
 from clearyear.cli import main
@@ -233,7 +234,7 @@ def test_three_of_rgba(tmp_path: Path) -> None:
     job = {"reducer": "luminance-median", "layers": ["source"]}
     with pytest.raises(InputError, match="they have 4 bands of uint8") as caught:
         plan_of(str(tmp_path / "in"), **job)
-    assert "--bands 1,2,3 takes three of more" in caught.value.wanted
+    assert "--bands 1,2,3 or --alpha mask leaves one out" in caught.value.wanted
     plan = finished(tmp_path / "in", tmp_path / "out", bands=["1", "2", "3"], **job)
     assert plan.product.band_names == ("red", "green", "blue")
 
@@ -249,3 +250,60 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 def test_real_reflectance(data: Path) -> None:
     plan = plan_of(str(data / "s2" / "pt29snd" / "refl"), period="2021", bands=["B04", "B03", "B02"])
     assert (plan.product.bands, plan.product.file_bands, plan.product.scale) == ((3, 2, 1), 4, 1e-4)
+
+
+# -- alpha ---------------------------------------------------------------------------------------------------------
+
+
+def rgba(folder: Path, dtype: str, *, hidden_is: str, **profile: Any) -> Path:
+    """Three scenes of RGB that hide pixels, by alpha or by nodata."""
+    for month in (1, 2, 3):
+        rng = np.random.default_rng(month)
+        colours = rng.integers(60, 90, (3, SIZE, SIZE)).astype(dtype)
+        hidden = rng.random((SIZE, SIZE)) < 0.4
+        pixels = np.where(hidden, 0, colours).astype(dtype)
+        if hidden_is == "alpha":  # what is hidden looks as good as what is seen; 1 is nearly transparent, and is seen
+            pixels = np.concatenate([colours, np.where(hidden, 0, 1).astype(dtype)[None]])
+        path = write_scene(folder / f"s_2023{month:02d}05.tif", pixels, photometric="RGB", **{"nodata": 0, **profile})
+        if hidden_is == "alpha":
+            with rasterio.open(path, "r+") as dataset:
+                dataset.colorinterp = [*dataset.colorinterp[:3], ColorInterp.alpha]
+    return folder
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    ("dtype", "job"),
+    [
+        ("uint8", {"reducer": "luminance-median", "layers": ["count", "source"]}),
+        ("uint16", {"layers": ["count"], "bands": ["3", "1"]}),
+        ("uint16", {"resolution": "17", "resampling": "bilinear"}),
+        ("uint8", {"area": "0.4975,44.2205,0.5035,44.2265"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_alpha_as_a_mask(tmp_path: Path, dtype: str, interleave: str, job: dict[str, Any]) -> None:
+    about = {"reducer": "band-median", "tile_size": 128, **job}
+    for how, more in (("alpha", {"alpha": "mask"}), ("nodata", {})):
+        rgba(tmp_path / how, dtype, hidden_is=how, interleave=interleave)
+        finished(tmp_path / how, tmp_path / f"of-{how}", **about, **more)
+    found, wanted = rasters(tmp_path / "of-alpha"), rasters(tmp_path / "of-nodata")
+    assert len(wanted) > 1
+    assert found == wanted
+
+
+def test_alpha_that_is_none(tmp_path: Path) -> None:
+    folder = str(year(tmp_path / "in"))
+    with pytest.raises(InputError, match="4 of 4 files have no alpha that can be a mask: s_20230105"):
+        plan_of(folder, alpha="mask")
+    folder = str(rgba(tmp_path / "rgba", "uint8", hidden_is="alpha"))
+    with pytest.raises(InputError, match="Of 3, 4 one is the alpha band"):
+        plan_of(folder, alpha="mask", bands=["3", "4"])
+    as_band, as_mask = plan_of(folder), plan_of(folder, alpha="mask", reducer="luminance-median")
+    assert (as_band.product.n_bands, as_mask.product.n_bands) == (4, 3)
+    assert as_band.scenes[0].hides == ()
+    assert as_band.id != as_mask.id
+    (Path(folder) / "s_20230205.tif").write_bytes(b"")  # it may be there again when it is read
+    plan = plan_of(folder, alpha="mask", max_failed_reads=1)
+    assert [scene.hides for scene in plan.scenes] == [("data",)] * 3

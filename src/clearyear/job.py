@@ -72,6 +72,12 @@ class Job(MainKeys):
         "files that hold several, by their name there or by number from 1. Left out: the items' true-colour image, or "
         "all that a file holds.",
     )
+    alpha: Literal["band", "mask"] = Field(
+        default="band",
+        title="Alpha",
+        description="What an alpha band of the scenes' files is, their last one: a band like others, or a mask that "
+        "hides where it is 0.",
+    )
     masks: Annotated[list[AnyMask], Single] = Field(
         default_factory=list,
         title="Masks",

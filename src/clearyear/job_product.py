@@ -61,6 +61,7 @@ def product_of(
         assets=found.assets,
         bands=bands,
         file_bands=file_bands,
+        alpha=job.alpha == "mask",
         masks=tuple(masks),
         resampling=job.resampling,
         options=job.options,

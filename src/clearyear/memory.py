@@ -134,8 +134,8 @@ def _held_bytes(plan: Plan) -> int:
     sizes = [0]
     for scene in plan.scenes:
         moved = [(a, p) for a, p in scene.places.items() if p.offset is None and a not in masks]
-        # A mask inside the file stands beside its samples, as GDAL gives it and as what it hides.
-        sizes += [p.width * p.height * (sample + 2 * (a in scene.hides)) for a, p in moved]
+        # A mask inside the file stands beside its samples, as it is read (alpha: a sample) and as what it hides.
+        sizes += [p.width * p.height * (sample + (plan.itemsize + 1) * (a in scene.hides)) for a, p in moved]
         held = [scene.places.get(asset, grid) for asset in masks]
         sizes += [place.width * place.height * (_MASK_ITEMSIZE + MASK_BYTES) for place in held]
     return min(SOURCE_BYTES, max(sizes))

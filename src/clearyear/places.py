@@ -12,7 +12,7 @@ from clearyear.errors import InputError
 from clearyear.geobox import Wish, called, grid_of, one_name_a_crs, outline, outside
 from clearyear.grid import Grid
 from clearyear.masks import Mask
-from clearyear.scenes.chosen import chosen_bands, taken_of
+from clearyear.scenes.chosen import chosen_bands, refuse_no_alpha, taken_of
 from clearyear.scenes.headers import Header, agree, read_headers, some
 from clearyear.scenes.laws import TagLaw, other_laws
 from clearyear.scenes.scene import UNKNOWN, Found, Place, Scene
@@ -34,7 +34,14 @@ class Layout:
     """How many a file holds then."""
 
 
-def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = None, max_unreadable: int = 0) -> Layout:
+def lay_out(
+    found: Found,
+    *,
+    masks: Sequence[Mask] = (),
+    wish: Wish | None = None,
+    max_unreadable: int = 0,
+    alpha: bool = False,
+) -> Layout:
     """Read the headers of all files, settle the grid and find every file's place on it.
 
     Args:
@@ -42,6 +49,7 @@ def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = Non
         masks: whose bands are wanted of each scene; they may lie on any grid.
         wish: what the job says of the grid.
         max_unreadable: how many scenes may fail to open.
+        alpha: whether the last band of each file hides pixels, and is no band.
 
     Returns:
         Scenes that lie wholly beside the grid are left out. ``places`` have those files only that do not lie on it
@@ -67,13 +75,15 @@ def lay_out(found: Found, *, masks: Sequence[Mask] = (), wish: Wish | None = Non
     if many:
         _refuse_stacks(header, found.assets)
         header = replace(header, count=len(found.assets), band_names=found.assets)
-    taken, n_stored = chosen_bands(bands, found.bands) if found.bands else (), header.count
+    if alpha:
+        refuse_no_alpha(bands)
+    taken, n_stored = chosen_bands(bands, found.bands, alpha=alpha), header.count
     if taken:
         header = replace(header, count=len(taken), band_names=taken_of(header.band_names, taken))
     header = replace(header, laws=() if found.tells_law else _laws(headers, found.assets, taken, of))
     _refuse_no_classes(headers, mask_assets)
     grid = grid_of(wish, headers, bands) if wish.is_given else header.grid
-    scenes = [_placed(scene, headers.get(scene.id), grid, wish, mask_assets) for scene in found.scenes]
+    scenes = [_placed(scene, headers.get(scene.id), grid, wish, mask_assets, alpha=alpha) for scene in found.scenes]
     within = tuple(scene for scene in scenes if _meets(scene, grid, found.assets))
     if not within:
         raise outside(wish, bands)
@@ -141,15 +151,22 @@ def _refuse_no_classes(headers: Mapping[str, Mapping[str, Header]], assets: Sequ
 
 
 def _placed(
-    scene: Scene, headers: Mapping[str, Header] | None, grid: Grid, wish: Wish, mask_assets: Sequence[str]
+    scene: Scene,
+    headers: Mapping[str, Header] | None,
+    grid: Grid,
+    wish: Wish,
+    mask_assets: Sequence[str],
+    *,
+    alpha: bool,
 ) -> Scene:
     """The scene with the places of those files that do not lie on the grid pixel for pixel."""
     if headers is None:
         unknown = scene.assets if wish.is_given else mask_assets
-        return scene.model_copy(update={"places": dict.fromkeys(unknown, UNKNOWN)})
+        hides = tuple(a for a in scene.assets if alpha and a not in mask_assets)
+        return scene.model_copy(update={"places": dict.fromkeys(unknown, UNKNOWN), "hides": hides})
     moved = headers if wish.is_given else mask_assets  # else all bands have the one grid
     places = {asset: _place(grid, headers[asset].grid, called(scene.id, asset)) for asset in moved}
-    hides = tuple(asset for asset, header in headers.items() if header.hides and asset not in mask_assets)
+    hides = tuple(a for a, header in headers.items() if (header.hides or alpha) and a not in mask_assets)
     return scene.model_copy(update={"places": {a: place for a, place in places.items() if place}, "hides": hides})
 
 

@@ -54,7 +54,8 @@ def plan_of(job: Job, period: Period, found: Found) -> Plan:
     area = read_area(job.region) if job.region is not None else None
     wish = Wish(crs=job.crs, resolution=job.resolution, area=area)
     masks = masks_of(job.masks)
-    layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads)
+    alpha = job.alpha == "mask"
+    layout = lay_out(found, masks=masks, wish=wish, max_unreadable=job.max_failed_reads, alpha=alpha)
     scenes, grid, header = layout.scenes, layout.grid, layout.header
     found = found.model_copy(update={"scenes": scenes})
     product = product_of(job, header, found, masks, bands=layout.bands, file_bands=layout.file_bands)

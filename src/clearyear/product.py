@@ -47,6 +47,8 @@ class Product(BaseModel):
     """Of a file that holds several bands those taken, by number from 1, in their order; none: all as they lie there."""
     file_bands: int = 0
     """How many such a file holds, where ``bands`` says which are taken."""
+    alpha: bool = False
+    """Whether a file's last band is no band but says what it hides: where it is 0."""
     masks: tuple[Mask, ...] = ()
     """Which samples are invalid besides those of ``invalid_values``."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
@@ -71,7 +73,7 @@ class Product(BaseModel):
     @property
     def decides(self) -> dict[str, Any]:
         """What pixels depend on; values that are the default since before there was a choice are left out."""
-        later = {"assets", "bands", "masks", "resampling", "options"}
+        later = {"assets", "bands", "alpha", "masks", "resampling", "options"}
         known = self.model_dump(exclude={"name", "compress", "scale", "offset", "file_bands", *FILES_ONLY, *later})
         chosen = self.model_dump(mode="json", include=later, exclude_defaults=True)
         return known | chosen

@@ -27,6 +27,7 @@ def source_options() -> list[Callable[..., Any]]:
             "--bands",
             help="Bands, comma-separated: red,green,blue or B4,B3,B2; of files that hold several also 3,2,1.",
         ),
+        click.option("--alpha", help="mask: an alpha band hides where it is 0.  [default: a band like others]"),
         click.option("--mask", "masks", multiple=True, help="Class or bit band: scl, qa_pixel, BQA, scl=FOLDER."),
         click.option("--mask-preset", help="sentinel-2-scl, landsat-qa-pixel or landsat-bqa.  [default: by its name]"),
         click.option("--mask-classes", help="Classes to erase, comma-separated.  [default: the preset's]"),

@@ -49,7 +49,7 @@ for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402  the options must be in place before GDAL starts
-from rasterio.enums import MaskFlags  # noqa: E402
+from rasterio.enums import ColorInterp, MaskFlags  # noqa: E402
 from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
@@ -193,6 +193,11 @@ def has_mask(dataset: DatasetReader) -> bool:
     """Whether a mask inside the file hides pixels. An alpha band does not count: GDAL calls the fourth of four so."""
     flags = dataset.mask_flag_enums[0]
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+
+
+def has_alpha(dataset: DatasetReader) -> bool:
+    """Whether the last band is called alpha."""
+    return bool(dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha)
 
 
 def _take(key: tuple[str, str]) -> DatasetReader | None:

@@ -60,10 +60,15 @@ class LocatedFile:
             raise ReadError(f"has become {width}×{height} px, {n_bands} bands of {dtype}", uri=shown(self.uri))
         return source
 
-    def hidden(self, box: Box) -> NDArray[np.bool_] | None:
-        """What an internal mask hides of a box, (H, W); None where there is none."""
+    def hidden(self, source: Source, box: Box) -> NDArray[np.bool_] | None:
+        """What an internal mask or alpha hides of a box, (H, W); None where there is none."""
         if self.asset not in self.scene.hides:
             return None
+        if self.plan.product.alpha:
+            alpha = np.empty((1, box[3], box[2]), self.plan.product.dtype)
+            _read(source, box, alpha, (self.plan.product.file_bands,))
+            found: NDArray[np.bool_] = alpha[0] == 0
+            return found
         return read_hidden(address_of(self.scene, self.asset), self.scene.version_of(self.asset), _window(box))
 
     def parts(self, halo: int, bytes_a_pixel: int) -> Iterator[tuple[tuple[slice, slice], Points, Box]]:
@@ -130,7 +135,7 @@ def _read_shifted(source: Source, file: LocatedFile, invalid: NDArray[Any], out:
     if x0 < x1 and y0 < y1:
         box = (left + x0, top + y0, x1 - x0, y1 - y0)
         _read(source, box, out[:, y0:y1, x0:x1], file.plan.product.bands)
-        hidden = file.hidden(box)
+        hidden = file.hidden(source, box)
         if hidden is not None:
             np.copyto(usable[:, :, y0:y1, x0:x1], False, where=hidden)
 
@@ -146,7 +151,7 @@ def _read_resampled(
         held = np.empty((out.shape[0], box[3], box[2]), out.dtype)
         if held.size:
             _read(source, box, held, file.plan.product.bands)
-            hidden = file.hidden(box)
+            hidden = file.hidden(source, box)
             if hidden is not None:
                 if held.dtype.kind == "f" or len(invalid):
                     # Out of the interpolation, too; where no value can say so, ``product_of`` allows none.

@@ -28,7 +28,7 @@ class LuminanceMedian(Reducer):
         """See Reducer."""
         if n_bands != 3 or dtype != "uint8":
             wanted = "three bands of uint8 (a true-colour image, TCI"
-            more = "; --bands 1,2,3 takes three of more)" if n_bands > 3 and dtype == "uint8" else ")"
+            more = "; --bands 1,2,3 or --alpha mask leaves one out)" if n_bands > 3 and dtype == "uint8" else ")"
             raise refuse(self.name, f"{n_bands} bands of {dtype}", wanted + more)
         if n_scenes > np.iinfo(np.int16).max:
             raise refuse(self.name, f"{n_scenes} acquisitions", "at most 32,767: the source layer is int16")

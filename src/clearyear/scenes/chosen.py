@@ -10,13 +10,14 @@ from clearyear.scenes.headers import Header, some
 _T = TypeVar("_T")
 
 
-def chosen_bands(headers: Mapping[str, Header], wanted: Sequence[str]) -> tuple[int, ...]:
+def chosen_bands(headers: Mapping[str, Header], wanted: Sequence[str], *, alpha: bool = False) -> tuple[int, ...]:
     """The bands' numbers from 1, in the order they are wanted in.
 
     Args:
         headers: of all files, which have one band count; by the name a message is to use.
         wanted: band names as the files have them (upper and lower case count alike where that is clear), or numbers; a
-            name that is there is no number.
+            name that is there is no number. None: all.
+        alpha: whether the last band is a mask, and none to be taken.
 
     Returns:
         Nothing where these are all bands as they lie in the files.
@@ -24,6 +25,9 @@ def chosen_bands(headers: Mapping[str, Header], wanted: Sequence[str]) -> tuple[
     Raises:
         InputError: files lack a band, call two of theirs so, or have it in another place; or one is wanted twice.
     """
+    everything = tuple(range(1, next(iter(headers.values())).count + 1))
+    if not wanted:
+        return everything[:-1] if alpha else ()
     numbers: dict[str, tuple[int, ...]] = {}
     odd: list[str] = []
     for name, header in headers.items():
@@ -49,8 +53,25 @@ def chosen_bands(headers: Mapping[str, Header], wanted: Sequence[str]) -> tuple[
         )
     if len(set(usual)) < len(usual):
         raise InputError(f"Of {', '.join(wanted)} two are one band", "each band once", "correct --bands")
-    everything = tuple(range(1, next(iter(headers.values())).count + 1))
+    if alpha and everything[-1] in usual:
+        raise InputError(f"Of {', '.join(wanted)} one is the alpha band, and alpha is mask", "other bands",
+                         "correct --bands, or leave --alpha out")  # fmt: skip
     return () if usual == everything else usual
+
+
+def refuse_no_alpha(headers: Mapping[str, Header]) -> None:
+    """Refuse files whose alpha cannot be a mask.
+
+    Raises:
+        InputError: some have none, or a mask inside the file beside it; they are named.
+    """
+    odd = [name for name, of in headers.items() if not of.alpha or of.hides or of.dtype not in ("uint8", "uint16")]
+    if odd:
+        raise InputError(
+            f"{len(odd)} of {len(headers)} files have no alpha that can be a mask: {some(odd)}",
+            "a last band of 8 or 16 bits that the file calls alpha, and no mask inside the file beside it",
+            "leave --alpha out",
+        )
 
 
 def taken_of(values: Sequence[_T], bands: Sequence[int]) -> tuple[_T, ...]:

@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
-from clearyear.reading.gdal import JPEG2000, has_mask, open_raster
+from clearyear.reading.gdal import JPEG2000, has_alpha, has_mask, open_raster
 from clearyear.scenes.laws import TagLaw, tag_laws
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
@@ -45,6 +45,8 @@ class Header:
     """Band descriptions; empty strings where there is none."""
     hides: bool
     """Whether an internal mask hides pixels."""
+    alpha: bool
+    """Whether the last band is called alpha."""
     laws: tuple[TagLaw, ...]
     """Scale and offset of each band, by its tags."""
 
@@ -90,6 +92,7 @@ def read_header(uri: str) -> Header:
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
             hides=has_mask(dataset),
+            alpha=has_alpha(dataset),
             laws=tag_laws(dataset.scales, dataset.offsets),
         )
 
