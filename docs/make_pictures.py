@@ -43,7 +43,7 @@ def main(demo: Path) -> None:
         sheet.paste(picture(path, small), ((index % 2) * (small + GAP), (index // 2) * (small + GAP)))
     mosaic = demo / "luminance-median" / "2023--P1Y" / "luminance-median_2023--P1Y.tif"
     sheet.paste(picture(mosaic, SIDE), (SIDE + 3 * GAP, 0))
-    sheet.save(Path(__file__).parent / "images" / "demo.jpg", quality=86, optimize=True)
+    save(sheet, "demo.jpg", quality=86)
 
 
 def main_masked(naive: Path, masked: Path) -> None:
@@ -56,7 +56,14 @@ def main_masked(naive: Path, masked: Path) -> None:
     sheet = Image.new("RGB", (width, 2 * height + GAP), "white")
     for index, image in enumerate(images):
         sheet.paste(image, (0, index * (height + GAP)))
-    sheet.save(Path(__file__).parent / "images" / "masked.jpg", quality=80, optimize=True)
+    save(sheet, "masked.jpg", quality=80)
+
+
+def save(sheet: Image.Image, name: str, *, quality: int) -> None:
+    """Write it where the pages look for it, and say where."""
+    path = Path(__file__).parent / "images" / name
+    sheet.save(path, quality=quality, optimize=True)
+    print(path)
 
 
 if __name__ == "__main__":

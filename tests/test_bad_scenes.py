@@ -103,7 +103,7 @@ def test_a_cog_with_its_body_cut_off(
     says = (
         f"1 of 3 scenes could not be read: {cogs[1].stem} (",
         "at most 0 (max_failed_reads)",
-        "leave out these scenes",
+        "replace these files and run again with --overwrite, leave them out, or allow that many: --max-failed-reads 1",
     )
     refused("window", *arguments, "--id", "x00080_y00080", says=says, code=1)
     assert not list((tmp_path / "out").rglob("*.tif"))

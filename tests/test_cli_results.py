@@ -56,6 +56,7 @@ def test_window_takes_a_payload(scenes: Path, tmp_path: Path) -> None:
     path = tmp_path / "payload.json"
     datasets = [str(p) for p in scenes.glob("*.tif")]
     path.write_text(json.dumps({"window": [3, 4, 5, 6], "destination": str(tmp_path / "a.tif"), "datasets": datasets}))
+    assert "[JOB.yaml|PAYLOAD.json]" in clearyear("window", "--help").stdout
     found = last_json(clearyear("window", path, "--json"))
     assert (found["id"], found["status"], found["uri"]) == ("x00003_y00004", "ok", str(tmp_path / "a.tif"))
     assert (tmp_path / "a.tif").exists()

@@ -95,6 +95,28 @@ def test_doubles_outside_the_period_do_no_harm(year: Path) -> None:
     assert len(find_scenes(str(year), period=parse_period("2023-02--P1Y"))) == 4
 
 
+@pytest.mark.parametrize(
+    ("named", "says", "do"),
+    [
+        ("a_20230101.tif", "is one file, and no folder", "scenes: ["),
+        ("a_20230101.tif,{}/a_20230301.TIF", "names several files, and no folder", "scenes: ["),
+        ("*_2023*.tif", "has a wildcard, and no folder", "--scenes {} --pattern '*_2023*.tif'"),
+        ("?/a_20230101.tif", "has a wildcard, and no folder", "--scenes {} --pattern a_20230101.tif"),
+    ],
+)
+def test_what_a_shell_would_take_for_scenes(year: Path, named: str, says: str, do: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_plan(Job(scenes=f"{year}/{named.format(year)}", period="2023", out="unused"))
+    assert caught.value.found.endswith(says)
+    assert do.format(year) in caught.value.do
+    assert "--pattern" in caught.value.wanted
+
+
+def test_a_folder_may_be_called_like_a_file(year: Path) -> None:
+    odd = year.rename(year.parent / "all*.tif")
+    assert len(make_plan(Job(scenes=str(odd), period="2023", out="unused")).scenes) == 5
+
+
 # -- what has changed since ----------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ Imports stand inside the verbs: `--help` must answer at once, and neither Prefec
 """
 
 import importlib
+from functools import partial
 from typing import Any
 
 import click
@@ -141,7 +142,7 @@ def plan(job_file: str | None, save: tuple[str, ...], as_json: bool, **flags: An
 
 
 @main.command()
-@job_options
+@partial(job_options, metavar="[JOB.yaml|PAYLOAD.json]")
 @click.option("--id", "window_id", help="The window, as `clearyear plan` calls it: x01024_y00512.")
 @verb
 def window(job_file: str | None, window_id: str | None, as_json: bool, **flags: Any) -> int:

@@ -114,10 +114,10 @@ def _output_options() -> list[Callable[..., Any]]:
     ]
 
 
-def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def job_options(function: Callable[..., Any], *, metavar: str = "[JOB.yaml]") -> Callable[..., Any]:
     """The job as flags; each overrides the job file's key of the same name."""
     options = [
-        click.argument("job_file", required=False, metavar="[JOB.yaml]"),
+        click.argument("job_file", required=False, metavar=metavar),
         click.option("--scenes", help="Folder or gs:// prefix of scenes, or a manifest (.csv, .json)."),
         click.option("--period", help="2023, 2023-06, 2023-06--P3M, start/end or all.  [default: the year just ended]"),
         click.option("--days", help="Whose days a period begins and ends with: utc or solar.  [default: utc]"),

@@ -55,7 +55,12 @@ def why_nothing(documents: Documents, query: StacQuery, span: Span, area: dict[s
     # A backfill may go on where it is only this period that has none.
     kind = NoScenesError if _first(client, query, None, area) else InputError
     if query.query and _first(client, query.model_copy(update={"query": []}), span, area):
-        return kind(f"No item of {named} fulfils {' and '.join(query.query)}", wanted, "ask for less", uri=where)
+        return kind(
+            f"No item of {named} fulfils {' and '.join(query.query)}",
+            wanted,
+            "loosen or leave out a --query",
+            uri=where,
+        )
     bare = query.model_copy(update={"query": []})
     if found := _first(client, bare, None, area):
         date = f"{found.datetime:%Y-%m-%d}"

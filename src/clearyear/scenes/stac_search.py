@@ -123,24 +123,37 @@ def _nothing(candidates: Sequence[Item], query: StacQuery, span: Span, region: A
     # A backfill may go on where it is only this period that has none.
     at_other_times = any(keeps(item, None, region, query.conditions) for item in candidates)
     kind = NoScenesError if at_other_times else InputError
-    steps: list[tuple[str, Callable[[Item], bool]]] = [
-        (f"was taken in {span.label}", lambda item: is_in(item, span)),
-        ("lies in that area", lambda item: keeps(item, None, region, ())),
-        (f"fulfils {' and '.join(query.query)}", lambda item: keeps(item, None, None, query.conditions)),
-        (f"is of {', '.join(query.collections)}", lambda item: item.document.get("collection") in query.collections),
+    steps: list[tuple[str, str, Callable[[Item], bool]]] = [
+        (f"was taken in {span.label}", "ask for another period", lambda item: is_in(item, span)),
+        ("lies in that area", "ask for another area", lambda item: keeps(item, None, region, ())),
+        (
+            f"fulfils {' and '.join(query.query)}",
+            "loosen or leave out a --query",
+            lambda item: keeps(item, None, None, query.conditions),
+        ),
+        (
+            f"is of {', '.join(query.collections)}",
+            "name another --collection",
+            lambda item: item.document.get("collection") in query.collections,
+        ),
     ]
-    for words, holds in steps:
+    for words, do, holds in steps:
         if candidates and not any(holds(item) for item in candidates):
             dates = sorted(item.datetime for item in candidates)
             others = f"; those found were taken from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}"
             return kind(
                 f"None of the {len(candidates)} items of {where} {words}",
                 f"at least one{others}",
-                "ask for less",
+                do,
                 uri=where,
             )
     found = "none is all that was asked for at once" if candidates else "it has no items"
-    return kind(f"Nothing found in {where}: {found}", "at least one item", "ask for less", uri=where)
+    return kind(
+        f"Nothing found in {where}: {found}",
+        "at least one item",
+        "ask for a longer period or a larger area, or leave out a --query",
+        uri=where,
+    )
 
 
 def _save(items: Sequence[Item], query: StacQuery) -> None:
