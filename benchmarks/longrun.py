@@ -23,8 +23,21 @@ from orchestration import SIDES, _recorded, _usage, _wait, in_batches, server, t
 
 from clearyear.job import Job
 
-BOUND = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
-"""For glibc: two arenas, and blocks of 64 KiB and more mapped and given back one by one."""
+BOUND = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "0",
+    "MALLOC_MMAP_THRESHOLD_": "16384",
+    "MALLOC_TOP_PAD_": "0",
+}
+"""For glibc: one arena, its end given back at once, and larger blocks mapped and given back one by one."""
+ROWS = {
+    "resident MB": ("rss", 1e6),
+    "Python's blocks, thousands": ("blocks", 1e3),
+    "malloc's MB in use": ("used", 1e6),
+    "malloc's MB free": ("free", 1e6),
+    "CPU s so far": ("cpu", 1),
+}
+"""What the last table calls what the server tells."""
 EVERY = 2.0
 TENTHS = range(1, 11)
 
@@ -103,14 +116,13 @@ def main() -> int:
                 rows.append(f"| | | the server | {' | '.join(f'{mb:.0f}' for mb in served)} |")
                 print("\n".join(rows[-2:]), file=sys.stderr, flush=True)
                 shutil.rmtree(job.out)
-                parts.append(inside(group, told))
+                parts.append(inside(group, told) | {"cpu": _usage(group)[1]})
                 print(parts[-1], file=sys.stderr, flush=True)
         words = (home / "server.log").read_text()
         wrong += [f"the server's log holds «{c}»" for c in ("database is locked", "queue is full") if c in words]
     print("\n".join(rows))
     print(f"\n| after run | {' | '.join(str(n + 1) for n in range(len(parts)))} |\n|{'---|' * (len(parts) + 1)}")
-    for name, key, unit in (("resident MB", "rss", 1e6), ("Python's blocks, thousands", "blocks", 1e3),
-                            ("malloc's MB in use", "used", 1e6), ("malloc's MB free", "free", 1e6)):  # fmt: skip
+    for name, (key, unit) in ROWS.items():
         print(f"| {name} | {' | '.join(f'{part[key] / unit:,.0f}' for part in parts)} |")
     print(f"\n{arguments.runs} runs of {arguments.windows:,} windows in {tasks} task runs; wrong: {wrong or 'nothing'}")
     return 1 if wrong else 0

@@ -220,6 +220,17 @@ def test_files_that_differ(tmp_path: Path) -> None:
         plan_of(folder, bands=["B04"])
 
 
+def test_another_order_is_not_mixed(tmp_path: Path) -> None:
+    """By names that differ altogether (of dates, say) nothing can be told."""
+    for month, names in ((1, NAMES), (2, NAMES), (3, NAMES[::-1])):
+        scene(tmp_path / f"s_2023{month:02d}05.tif", pixels_of(month), names)
+    says = r"1 of 3 files have the bands B02, B03, B04, B8A in another order: .*s_20230305.*: B8A, B04, B03, B02"
+    with pytest.raises(InputError, match=says):
+        plan_of(str(tmp_path))
+    scene(tmp_path / "s_20230305.tif", pixels_of(3), ("a", "b", "c", "d"))
+    assert len(plan_of(str(tmp_path)).scenes) == 3
+
+
 def test_files_of_single_bands_are_told_of_their_pattern(tmp_path: Path) -> None:
     for name in ("B04", "B03"):
         write_scene(tmp_path / f"a_20230101_{name}.tif", pixels_of(1, bands=1))

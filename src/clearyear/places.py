@@ -12,7 +12,7 @@ from clearyear.errors import InputError
 from clearyear.geobox import Wish, called, grid_of, one_name_a_crs, outline, outside
 from clearyear.grid import Grid
 from clearyear.masks import Mask
-from clearyear.scenes.chosen import chosen_bands, refuse_no_alpha, taken_of
+from clearyear.scenes.chosen import chosen_bands, refuse_no_alpha, refuse_other_order, taken_of
 from clearyear.scenes.headers import Header, agree, read_headers, some
 from clearyear.scenes.laws import TagLaw, other_laws
 from clearyear.scenes.scene import UNKNOWN, Found, Place, Scene
@@ -77,6 +77,8 @@ def lay_out(
         header = replace(header, count=len(found.assets), band_names=found.assets)
     if alpha:
         refuse_no_alpha(bands)
+    if not found.bands:
+        refuse_other_order(bands)
     taken, n_stored = chosen_bands(bands, found.bands, alpha=alpha), header.count
     if taken:
         header = replace(header, count=len(taken), band_names=taken_of(header.band_names, taken))

@@ -74,6 +74,26 @@ def refuse_no_alpha(headers: Mapping[str, Header]) -> None:
         )
 
 
+def refuse_other_order(headers: Mapping[str, Header]) -> None:
+    """Refuse files that have the same bands by their names, but in another order: their first bands are not the same.
+
+    Raises:
+        InputError: there are some; they are named.
+    """
+    usual = Counter(header.band_names for header in headers.values()).most_common(1)[0][0]
+    odd = [
+        f"{name}: {', '.join(header.band_names)}"
+        for name, header in headers.items()
+        if header.band_names != usual and sorted(header.band_names) == sorted(usual)
+    ]
+    if odd:
+        raise InputError(
+            f"{len(odd)} of {len(headers)} files have the bands {', '.join(usual)} in another order: {some(odd)}",
+            "one order of bands in all scenes; none is sorted silently",
+            "leave these out with a pattern or a manifest, or write their bands in the others' order",
+        )
+
+
 def taken_of(values: Sequence[_T], bands: Sequence[int]) -> tuple[_T, ...]:
     """Of what a file says of each of its bands the part of those taken; of all where ``bands`` is empty."""
     return tuple(values[number - 1] for number in bands) if bands else tuple(values)
