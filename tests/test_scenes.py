@@ -180,6 +180,21 @@ def test_the_majority_is_right_wherever_it_stands(year: Path) -> None:
         header_of(year)
 
 
+@pytest.mark.parametrize("masks", [2, 5])
+def test_what_lies_beside_the_pictures_is_named_and_the_pattern_that_leaves_it_out(tmp_path: Path, masks: int) -> None:
+    """Of as many pictures as masks it is the masks; the rarest kind comes first."""
+    for month in range(1, 6):
+        write_scene(tmp_path / f"s/T_2023{month:02d}01_TCI.tif", ones())
+    for month in range(1, masks + 1):
+        write_scene(tmp_path / f"s/T_2023{month:02d}01_SCL.tif", ones(bands=1))
+    write_scene(tmp_path / "s/T_20230901_AOT.tif", ones(bands=2))
+    with pytest.raises(InputError) as caught:
+        header_of(tmp_path / "s")
+    said = "differ from the others: T_20230901_AOT: bands 2 instead of 3; T_20230101_SCL: bands 1 instead of 3"
+    assert caught.value.found.startswith(f"{masks + 1} of {masks + 6} scenes {said}")
+    assert "--pattern '*_TCI.tif'" in caught.value.do
+
+
 def test_of_many_odd_scenes_five_are_named(year: Path) -> None:
     for day in range(1, 8):
         write_scene(year / f"b_202306{day:02d}.tif", ones(), transform=Affine(10, 0, day, 0, -10, 0))

@@ -16,6 +16,7 @@ from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
 from clearyear.reading.gdal import JPEG2000, has_alpha, has_mask, open_raster
 from clearyear.scenes.laws import TagLaw, tag_laws
+from clearyear.scenes.names import pattern_for
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
 from clearyear.stores import shown
@@ -198,20 +199,21 @@ def agree(headers: Mapping[str, Header], all_of: str, *, grid: bool = True) -> H
         InputError: some differ from the rest; they are named.
     """
     keys = {name: _key(header, grid=grid) for name, header in headers.items()}
-    usual = Counter(keys.values()).most_common(1)[0][0]
-    reference = next(headers[i] for i, key in keys.items() if key == usual)
-    odd = [f"{i}: {', '.join(headers[i].differences(reference, grid=grid))}" for i, key in keys.items() if key != usual]
+    kinds, of_kind = Counter(keys.values()), {key: headers[name] for name, key in keys.items()}
+    usual = max(kinds, key=lambda kind: (kinds[kind], of_kind[kind].count))  # of as many, pictures before masks
+    reference = of_kind[usual]
+    odd = sorted((name for name in headers if keys[name] != usual), key=lambda name: kinds[keys[name]])
     if not odd:
         return reference
-    found = f"{len(odd)} of {all_of} differ from the others: {some(odd)}"
+    said = [f"{name}: {', '.join(headers[name].differences(reference, grid=grid))}" for name in odd]
+    found = f"{len(odd)} of {all_of} differ from the others: {some(said)}"
+    do = f"leave these out with {pattern_for([name for name in headers if keys[name] == usual], odd)} or a manifest"
     if not grid:
-        raise InputError(
-            found, "one band count, dtype and nodata for all", "leave these out with a pattern or a manifest"
-        )
+        raise InputError(found, "one band count, dtype and nodata for all", do)
     raise InputError(
         found,
         "one grid (size, CRS, transform), band count, dtype and nodata for all; nothing is resampled silently",
-        "leave these out with a pattern or a manifest; or name the grid they are to be brought to: --resolution in "
+        f"{do}; or name the grid they are to be brought to: --resolution in "
         "units of the CRS or the name of a band whose pixels it has, --crs where they have several, --area where "
         "their pixels coincide and only a part is wanted",
     )

@@ -130,3 +130,17 @@ def regex_of(pattern: str) -> str:
     globs = [re.sub(r"\.\*(?!\?)", ".*?", glob) for glob in globs]
     codes = [_CODES[part] for part in parts[1::2]] + [""]
     return "".join(g + c for g, c in zip(globs, codes, strict=True))
+
+
+def pattern_for(wanted: Iterable[str], others: Iterable[str]) -> str:
+    """In words: the pattern that these scenes' files match and the others do not, where their names' ends tell."""
+    ends = {name.rpartition("_")[2] for name in wanted}
+    last = next(iter(ends))
+    if (
+        len(ends) > 1
+        or " " in last
+        or not last[:1].isalpha()
+        or any(name.endswith(f"_{last}") or "_" not in name for name in others)
+    ):
+        return "a pattern"
+    return f"--pattern '*_{last}.tif'"
