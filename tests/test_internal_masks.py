@@ -17,6 +17,8 @@ from clearyear.job import Job
 from clearyear.prepare import make_plan
 from clearyear.reading import sources
 from clearyear.reading.observe import observe
+from clearyear.reading.tiff import has_mask
+from clearyear.stores import LocalFile
 
 SIZE = 80
 
@@ -156,6 +158,38 @@ def test_elsewhere(tmp_path: Path, web: HttpServer) -> None:
     finished(scenes, tmp_path / "here", **job)
     finished(manifest, tmp_path / "there", **job)
     assert rasters(tmp_path / "here") == rasters(tmp_path / "there")
+
+
+@pytest.mark.parametrize("profile", [{}, {"BIGTIFF": "YES"}, {"ENDIANNESS": "BIG"}, {"compress": "lzw"}], ids=str)
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("with_overviews", [True, False])
+def test_it_is_found_without_gdal(
+    tmp_path: Path, profile: dict[str, str], *, masked: bool, with_overviews: bool
+) -> None:
+    """Of scenes elsewhere, of which GDAL would ask the server with Python's lock held."""
+    path = write_scene(tmp_path / "s.tif", np.ones((3, SIZE, SIZE), np.uint8), nodata=None, **profile)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        if masked:
+            dataset.write_mask(~hidden_of(1))
+        if with_overviews:
+            dataset.build_overviews([2, 4])
+    data = path.read_bytes()
+    fetch = LocalFile(str(path)).fetch
+    assert has_mask(fetch) is masked
+    assert not has_mask(lambda offset, size: b"no TIFF"[offset : offset + size])
+    for end in range(0, len(data), 97):  # cut off, it is there or not, and nothing else happens
+        cut = data[:end]
+        assert has_mask(lambda offset, size, cut=cut: cut[offset : offset + size]) in (True, False)  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("data")
+def test_it_is_found_as_gdal_finds_it() -> None:
+    for path in sorted((DATA / "conformance").glob("*.tif")):
+        if path.stat().st_size:
+            with rasterio.open(path) as dataset:
+                flags = [f.name for f in dataset.mask_flag_enums[0]]
+            wanted = "per_dataset" in flags and "alpha" not in flags and not path.with_suffix(".tif.msk").exists()
+            assert has_mask(LocalFile(str(path)).fetch) == wanted, path.name
 
 
 def test_a_mask_that_cannot_be_read_is_a_failed_read(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ _MOST_BLOCK_BYTES = 1 << 26
 _MOST_OFFSET = 1 << 62
 """No file is larger; a BigTIFF may claim 2⁶⁴ − 1, which the system's own reads cannot take."""
 _NODATA_TAG = 42113
+_KIND_TAG = 254
+_REDUCED, _MASK = 1, 4
+_MOST_DIRECTORIES = 64
 _ASCII = 2
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 16: 8}
 """Bytes of a value, by TIFF type: BYTE, ASCII, SHORT, LONG, LONG8."""
@@ -97,6 +100,52 @@ def read_index(fetch: Fetch) -> TiffIndex:
         return data
 
     return _index(_tags(get, position, big=big))
+
+
+def has_mask(fetch: Fetch) -> bool:
+    """Whether a mask inside the file hides pixels: a later directory that says it is one, at full size.
+
+    GDAL would be asked with Python's lock held, over the network for as long as a server takes. A chain of directories
+    that is cut off or turns back ends there, as it does for GDAL.
+
+    Args:
+        fetch: as for ``read_index``; of any file, also one that is no TIFF.
+    """
+    head = bytes(fetch(0, _HEADER_BYTES)).ljust(16, b"\0")
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or head[2:4] not in (b"\x2a\0", b"\0\x2a", b"\x2b\0", b"\0\x2b"):
+        return False
+    big = 43 in head[2:4]
+    word, counter, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+    (position,) = struct.unpack_from(order + word, head, 8 if big else 4)
+    seen: set[int] = set()
+    while 0 < position <= _MOST_OFFSET and position not in seen and len(seen) < _MOST_DIRECTORIES:
+        seen.add(position)
+        body = _part(fetch, head, position, struct.calcsize(order + counter))
+        (n,) = struct.unpack(order + counter, body) if body else (0,)
+        start = position + struct.calcsize(order + counter)
+        body = _part(fetch, head, start, n * entry + struct.calcsize(word)) if n <= _MOST_TAGS else b""
+        if not body:
+            return False
+        kinds = [
+            body[i + entry - struct.calcsize(word) :] for i in range(0, n * entry, entry) if _is_kind(body, i, order)
+        ]
+        (kind,) = struct.unpack_from(order + "I", kinds[0]) if kinds else (0,)
+        if len(seen) > 1 and kind & _MASK and not kind & _REDUCED:
+            return True
+        (position,) = struct.unpack_from(order + word, body, n * entry)
+    return False
+
+
+def _is_kind(body: bytes, at: int, order: str) -> bool:
+    """Whether the entry at that place is NewSubfileType, a LONG."""
+    return struct.unpack_from(order + "HH", body, at) == (_KIND_TAG, 4)
+
+
+def _part(fetch: Fetch, head: bytes, offset: int, size: int) -> bytes:
+    """Bytes of a file whose first are known; none where it ends before."""
+    data = head[offset : offset + size] if offset + size <= len(head) else bytes(fetch(offset, size))
+    return data if len(data) == size else b""
 
 
 def _tags(get: Callable[[int, int], bytes], position: int, *, big: bool) -> dict[int, Any]:

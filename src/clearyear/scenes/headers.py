@@ -14,17 +14,18 @@ from rasterio.io import DatasetReader
 from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
+from clearyear.reading import tiff
 from clearyear.reading.gdal import JPEG2000, has_alpha, has_mask, open_raster
 from clearyear.scenes.laws import TagLaw, tag_laws
 from clearyear.scenes.names import pattern_for
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
-from clearyear.stores import shown
+from clearyear.stores import is_remote, shown
+from clearyear.stores.remote import RemoteFile
 
-_THREADS = 16
+_THREADS, _SHOWN = 16, 5
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between tries: of a hundred scenes one connection in ten may break, and a run must still begin."""
-_SHOWN = 5
 _MOST_BANDS = 512
 """Hyperspectral scenes have 200 to 400; GDAL takes minutes over a header that claims 65,535."""
 _MOST_BLOCK_BYTES = 1 << 28
@@ -69,7 +70,7 @@ class Header:
 
 
 def read_header(uri: str) -> Header:
-    """Open one scene and read no pixel.
+    """Open one scene and read no pixel; of one elsewhere it is not known what it ``hides``.
 
     Raises:
         ReadError: it is not there, is not a GeoTIFF, or claims what no scene has.
@@ -92,7 +93,7 @@ def read_header(uri: str) -> Header:
             dtype=dataset.dtypes[0],
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
-            hides=has_mask(dataset),
+            hides=not is_remote(uri) and has_mask(dataset),
             alpha=has_alpha(dataset),
             laws=tag_laws(dataset.scales, dataset.offsets),
         )
@@ -222,8 +223,8 @@ def agree(headers: Mapping[str, Header], all_of: str, *, grid: bool = True) -> H
 @lru_cache(maxsize=8192)
 def _known_header(uri: str, version: str) -> Header:
     """The header of one version of a file, read once a process: command line and flow both plan."""
-    del version  # it is the key
-    return read_header(uri)
+    header = read_header(uri)
+    return replace(header, hides=tiff.has_mask(RemoteFile.of(uri, version).fetch)) if is_remote(uri) else header
 
 
 def _try_header(uri: str, version: str) -> Header | ReadError:
