@@ -138,7 +138,7 @@ def test_what_cannot_be_reached_is_said(job: Job, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match="pip install dask-gateway"), engine("dask", allowed):
         pass
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    with pytest.raises(InputError, match=r"pip install 'clearyear\[dask\]'"), engine("dask", allowed):
+    with pytest.raises(InputError, match=r"pip install '\.\[dask\]' in clearyear's checkout"), engine("dask", allowed):
         pass
 
 

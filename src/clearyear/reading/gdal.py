@@ -49,6 +49,7 @@ for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402  the options must be in place before GDAL starts
+from rasterio._err import CPLE_BaseError  # noqa: E402  what some properties raise, GDAL's own
 from rasterio.enums import ColorInterp, MaskFlags  # noqa: E402
 from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
@@ -239,7 +240,7 @@ def _close_idle() -> None:
 def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         said = redact(words(error))
         raise ReadError(
             said,
