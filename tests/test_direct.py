@@ -1,5 +1,6 @@
 """The direct reader gives GDAL's pixels for what it understands, and refuses or falls back on everything else."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,18 @@ def test_what_gdal_shows_otherwise_than_it_is_stored(tmp_path: Path, tag: int, c
     window = Window(col_off=0, row_off=0, width=64, height=64)
     assert not np.array_equal(gdal_pixels(path, window), pixels)
     with pytest.raises(Unsupported):
+        DirectSource.open(str(path))
+
+
+def test_a_predictor_of_two_values_is_none(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(1, 200, (3, 64, 64), dtype=np.uint8)
+    path = write_scene(tmp_path / "s.tif", pixels, interleave="pixel", predictor=2)
+    data, entry = path.read_bytes(), struct.pack("<HHIH", 317, 3, 1, 2)
+    assert data.count(entry) == 1
+    path.write_bytes(data.replace(entry, struct.pack("<HHIH", 317, 3, 2, 2)))
+    window = Window(col_off=0, row_off=0, width=64, height=64)
+    assert not np.array_equal(gdal_pixels(path, window), pixels)
+    with pytest.raises(Unsupported, match="tag 317 has 2 values"):
         DirectSource.open(str(path))
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -49,13 +49,14 @@ for _name, _value in OPTIONS.items():
     os.environ.setdefault(_name, _value)
 
 import rasterio  # noqa: E402  the options must be in place before GDAL starts
-from rasterio._err import CPLE_BaseError  # noqa: E402  what some properties raise, GDAL's own
-from rasterio.enums import ColorInterp, MaskFlags  # noqa: E402
+from rasterio._err import CPLE_BaseError  # noqa: E402
+from rasterio.enums import ColorInterp  # noqa: E402
 from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
-from clearyear.stores import gdal_path, is_remote, shown  # noqa: E402
+from clearyear.reading.tiff import has_mask  # noqa: E402
+from clearyear.stores import LocalFile, gdal_path, is_remote, shown  # noqa: E402
 
 # Scenes without georeference are normal: a STAC item has it, or nobody needs it. Planning says where it is missed.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -186,18 +187,18 @@ def _agrees(dataset: DatasetReader) -> bool:
         and "NBITS" not in about
         and set(dataset.dtypes) <= _AGREED_DTYPES
         and dataset.block_shapes[0][1] < dataset.width
-        and not has_mask(dataset)
+        and not has_mask(LocalFile(dataset.name).fetch)
     )
-
-
-def has_mask(dataset: DatasetReader) -> bool:
-    """Whether a mask inside the file hides pixels. An alpha band does not count: GDAL calls the fourth of four so."""
-    flags = dataset.mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
 def has_alpha(dataset: DatasetReader) -> bool:
     """Whether the last band is called alpha."""
+    with suppress(CPLE_BaseError):  # of something GDAL has met before: the first property that is asked for tells it
+        return _last_is_alpha(dataset)
+    return _last_is_alpha(dataset)
+
+
+def _last_is_alpha(dataset: DatasetReader) -> bool:
     return bool(dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha)
 
 
@@ -240,7 +241,7 @@ def _close_idle() -> None:
 def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
-    except (RasterioError, CPLE_BaseError, OSError) as error:
+    except (RasterioError, OSError) as error:
         said = redact(words(error))
         raise ReadError(
             said,

@@ -105,8 +105,9 @@ def read_index(fetch: Fetch) -> TiffIndex:
 def has_mask(fetch: Fetch) -> bool:
     """Whether a mask inside the file hides pixels: a later directory that says it is one, at full size.
 
-    GDAL would be asked with Python's lock held, over the network for as long as a server takes. A chain of directories
-    that is cut off or turns back ends there, as it does for GDAL.
+    GDAL would be asked with Python's lock held, over the network for as long as a server takes, and what it meets on
+    the way would be raised by whichever property is asked for next. A chain of directories that is cut off or turns
+    back ends there, as it does for GDAL.
 
     Args:
         fetch: as for ``read_index``; of any file, also one that is no TIFF.
@@ -215,7 +216,9 @@ def _index(tags: dict[int, Any]) -> TiffIndex:
 
 
 def _one(tags: dict[int, Any], tag: int, default: int | None = None) -> int:
-    """The first value of a tag."""
+    """The one value of a tag; of several libtiff takes none."""
+    if len(tags.get(tag, ())) > 1:
+        raise Unsupported(f"tag {tag} has {len(tags[tag])} values")
     if tag in tags:
         return int(tags[tag][0])
     if default is None:

@@ -14,13 +14,13 @@ from rasterio.io import DatasetReader
 from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
-from clearyear.reading import tiff
-from clearyear.reading.gdal import JPEG2000, has_alpha, has_mask, open_raster
+from clearyear.reading.gdal import JPEG2000, has_alpha, open_raster
+from clearyear.reading.tiff import has_mask
 from clearyear.scenes.laws import TagLaw, tag_laws
 from clearyear.scenes.names import pattern_for
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
-from clearyear.stores import is_remote, shown
+from clearyear.stores import LocalFile, is_remote, shown, split_uri
 from clearyear.stores.remote import RemoteFile
 
 _THREADS, _SHOWN = 16, 5
@@ -93,7 +93,7 @@ def read_header(uri: str) -> Header:
             dtype=dataset.dtypes[0],
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
-            hides=not is_remote(uri) and has_mask(dataset),
+            hides=not is_remote(uri) and has_mask(LocalFile(split_uri(uri)[2]).fetch),
             alpha=has_alpha(dataset),
             laws=tag_laws(dataset.scales, dataset.offsets),
         )
@@ -224,7 +224,7 @@ def agree(headers: Mapping[str, Header], all_of: str, *, grid: bool = True) -> H
 def _known_header(uri: str, version: str) -> Header:
     """The header of one version of a file, read once a process: command line and flow both plan."""
     header = read_header(uri)
-    return replace(header, hides=tiff.has_mask(RemoteFile.of(uri, version).fetch)) if is_remote(uri) else header
+    return replace(header, hides=has_mask(RemoteFile.of(uri, version).fetch)) if is_remote(uri) else header
 
 
 def _try_header(uri: str, version: str) -> Header | ReadError:
