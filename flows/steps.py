@@ -14,13 +14,13 @@ from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
 from clearyear.budget import Budget, engine_budget
-from clearyear.completeness import WindowStatus, check_plan, left_out, with_cause
+from clearyear.completeness import WindowStatus, check_plan, with_cause
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
 from clearyear.prepare import check_scenes, known_plan
 from clearyear.progress import report_progress, stopped_by_errors
-from clearyear.publish import conclude, may_publish, published
+from clearyear.publish import finish
 from clearyear.report import Report
 from clearyear.selection import select_windows
 from clearyear.stores import Store, open_store, split_uri
@@ -85,12 +85,9 @@ def carry_out(
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
         asked = set(pending)
         progress.end(sum(s.is_done for s in statuses if s.id in asked))
-    statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
-    mosaic, problem = join(plan, store, statuses)
-    if problem and len(selected) < len(statuses):
-        problem += f"; this run was of a selection of {len(selected)} windows"
-    report = conclude(plan, store, statuses, mosaic, problem=problem)
-    show_report(report, tile_map=store.read("tile_map.png"), preview=store.read(plan.preview_name) if mosaic else None)
+    report = finish(plan, store, statuses, selected, join=join)
+    preview = store.read(plan.preview_name) if report.mosaic else None
+    show_report(report, tile_map=store.read("tile_map.png"), preview=preview)
     return final_state(report)
 
 
@@ -177,18 +174,12 @@ def causes_of(future: "PrefectFuture[Any]", window_ids: Sequence[str]) -> dict[s
     return dict.fromkeys(window_ids, cause)
 
 
-def join(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mosaic | None, str]:
-    """The published mosaic: as it lies there if it is this very one, else by the mosaic task; or why not."""
-    allowed, problem = may_publish(plan, statuses)
-    if not allowed:
-        return None, problem
-    there, _ = published(plan, store, statuses)
-    if there is not None:
-        return there, ""
+def join(plan: Plan, _store: Store, _statuses: Sequence[WindowStatus]) -> Mosaic:
+    """The mosaic, published by the mosaic task, which looks for itself."""
     report_progress("mosaic", 0, 1)
     written = mosaic_task(plan.destination, plan.digest)
     report_progress("mosaic", 1, 1)
-    return Mosaic.model_validate(written), ""
+    return Mosaic.model_validate(written)
 
 
 def final_state(report: Report) -> State[Any]:

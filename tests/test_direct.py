@@ -96,6 +96,16 @@ def test_what_gdal_shows_otherwise_than_it_is_stored(tmp_path: Path, tag: int, c
         DirectSource.open(str(path))
 
 
+def test_block_offsets_are_no_bytes(tmp_path: Path) -> None:
+    """GDAL makes something else of them than they say."""
+    path = write_scene(tmp_path / "s.tif", np.ones((3, 64, 64), np.uint8), interleave="pixel")
+    data, entry = path.read_bytes(), struct.pack("<HHI", 324, 4, 16)
+    assert data.count(entry) == 1
+    path.write_bytes(data.replace(entry, struct.pack("<HHI", 324, 1, 16)))
+    with pytest.raises(Unsupported, match="tag 324 claims 16 values of type 1"):
+        DirectSource.open(str(path))
+
+
 def test_a_predictor_of_two_values_is_none(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(1, 200, (3, 64, 64), dtype=np.uint8)
     path = write_scene(tmp_path / "s.tif", pixels, interleave="pixel", predictor=2)

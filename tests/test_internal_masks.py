@@ -1,5 +1,6 @@
 """What a mask inside a scene's file hides was not seen: the composite is that of scenes with nodata there."""
 
+import struct
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from clearyear.job import Job
 from clearyear.prepare import make_plan
 from clearyear.reading import sources
 from clearyear.reading.observe import observe
-from clearyear.reading.tiff import has_mask
+from clearyear.reading.tiff import mask_directory
 from clearyear.stores import LocalFile
 
 SIZE = 80
@@ -175,11 +176,15 @@ def test_it_is_found_without_gdal(
             dataset.build_overviews([2, 4])
     data = path.read_bytes()
     fetch = LocalFile(str(path)).fetch
-    assert has_mask(fetch) is masked
-    assert not has_mask(lambda offset, size: b"no TIFF"[offset : offset + size])
+    found = mask_directory(fetch)
+    assert bool(found) is masked
+    if masked:
+        with rasterio.open(f"GTIFF_DIR:{found}:{path}") as mask:
+            assert np.array_equal(mask.read(1) == 0, hidden_of(1))
+    assert not mask_directory(lambda offset, size: b"no TIFF"[offset : offset + size])
     for end in range(0, len(data), 97):  # cut off, it is there or not, and nothing else happens
         cut = data[:end]
-        assert has_mask(lambda offset, size, cut=cut: cut[offset : offset + size]) in (True, False)  # type: ignore[misc]
+        assert mask_directory(lambda offset, size, cut=cut: cut[offset : offset + size]) in (0, found)  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("data")
@@ -189,20 +194,45 @@ def test_it_is_found_as_gdal_finds_it() -> None:
             with rasterio.open(path) as dataset:
                 flags = [f.name for f in dataset.mask_flag_enums[0]]
             wanted = "per_dataset" in flags and "alpha" not in flags and not path.with_suffix(".tif.msk").exists()
-            assert has_mask(LocalFile(str(path)).fetch) == wanted, path.name
+            assert bool(mask_directory(LocalFile(str(path)).fetch)) == wanted, path.name
 
 
-def test_a_mask_that_cannot_be_read_is_a_failed_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+@pytest.mark.parametrize("harm", ["start", "middle", "one bit", "checksum"])
+def test_a_damaged_mask_is_a_failed_read(tmp_path: Path, web: HttpServer, where: str, harm: str) -> None:
+    """One that hides too little says nothing; GDAL alone does not look at the checksum."""
     path = scenes_of(tmp_path / "in", masked=True) / "s_20230103.tif"
     with rasterio.open(path) as dataset, rasterio.open(f"GTIFF_DIR:2:{path}") as mask:
         assert dataset.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]
-        offset = int(mask.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+        start, size = (int(mask.get_tag_item(f"BLOCK_{of}_0_0", "TIFF", bidx=1)) for of in ("OFFSET", "SIZE"))
     data = bytearray(path.read_bytes())
-    data[offset : offset + 8] = b"\xff" * 8
+    if harm == "one bit":
+        data[start + size // 2] ^= 4
+    else:
+        at = start + {"start": 0, "middle": size // 2, "checksum": size - 4}[harm]
+        data[at : at + 4] = b"\xff" * 4
     path.write_bytes(data)
+    addresses = {p: str(p) for p in sorted(path.parent.iterdir())}
+    if where == "elsewhere":
+        web.files |= {f"/{p.name}": p.read_bytes() for p in addresses}
+        addresses = {p: f"{web.url}/{p.name}" for p in addresses}
+    job = Job(scenes=list(addresses.values()), period="2023", out=str(tmp_path / "out"), tile_size=80)
+    plan = make_plan(job)
+    seen = observe(plan, plan.scenes, plan.windows[0])
+    assert [(f.scene, f.uri) for f in seen.failed] == [("s_20230103", addresses[path])]
+
+
+def test_a_mask_of_another_size_is_a_failed_read(tmp_path: Path) -> None:
+    """GDAL takes it for none."""
+    path = scenes_of(tmp_path / "in", masked=True) / "s_20230103.tif"
+    data, width = path.read_bytes(), struct.pack("<HHII", 256, 4, 1, SIZE)
+    width = width if width in data else struct.pack("<HHIHH", 256, 3, 1, SIZE, 0)
+    image, mask = data.index(width), data.rindex(width)
+    assert image < mask
+    path.write_bytes(data[: mask + 8] + struct.pack("<H", 64) + data[mask + 10 :])
     plan = make_plan(Job(scenes=str(path.parent), period="2023", out=str(tmp_path / "out"), tile_size=80))
     seen = observe(plan, plan.scenes, plan.windows[0])
-    assert [(f.scene, f.uri) for f in seen.failed] == [("s_20230103", str(path))]
+    assert [f.cause for f in seen.failed] == ["its internal mask is of 64×80 px"]
 
 
 @pytest.mark.usefixtures("data")

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from clearyear.batch import compute_windows
 from clearyear.budget import Budget, engine_budget
-from clearyear.completeness import check_plan, left_out, with_cause
+from clearyear.completeness import check_plan, with_cause
 from clearyear.errors import BatchError, InputError
 from clearyear.grid import Window
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import known_plan, make_plan, put_down
 from clearyear.progress import report_progress, stopped_by_errors
-from clearyear.publish import conclude, may_publish, publish, published
+from clearyear.publish import finish
 from clearyear.report import Report
 from clearyear.selection import select_windows
 from clearyear.stores import Store, open_store
@@ -65,12 +65,7 @@ def _carry_out(plan: Plan, windows: Sequence[Window], budget: Budget) -> Report:
         failures = _compute(plan, [window for window in windows if window.id in ids], store, budget)
         known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
-    statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
-    allowed, problem = may_publish(plan, statuses)
-    if problem and len(selected) < len(statuses):
-        problem += f"; this run was of a selection of {len(selected)} windows"
-    mosaic = (published(plan, store, statuses)[0] or publish(plan, store, statuses)) if allowed else None
-    return conclude(plan, store, statuses, mosaic, problem=problem)
+    return finish(plan, store, statuses, selected)
 
 
 def _compute(plan: Plan, windows: Sequence[Window], store: Store, budget: Budget) -> dict[str, str]:

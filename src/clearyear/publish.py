@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from clearyear.catalog import refresh_catalog
 from clearyear.cog.geotiff import problems
-from clearyear.completeness import WindowStatus, check_plan
+from clearyear.completeness import WindowStatus, check_plan, left_out
 from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
 from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
@@ -61,6 +61,31 @@ def scratch_error(store: Store, error: Exception) -> ClearyearError:
         "make room, or mend the disk; the windows are finished and kept, and the same command goes on from there",
         uri=str(place),
     )
+
+
+def finish(
+    plan: Plan,
+    store: Store,
+    statuses: Sequence[WindowStatus],
+    selected: Collection[str],
+    *,
+    join: Callable[[Plan, Store, Sequence[WindowStatus]], Mosaic] = publish,
+) -> Report:
+    """End a run of these windows: the mosaic as it lies there if it is this very one, else by ``join``; the report.
+
+    Args:
+        plan: what the run is of.
+        store: the plan's destination.
+        statuses: of all windows, as checked after the last one.
+        selected: ids of the windows the run was asked for; the others are left out and say so.
+        join: what publishes the mosaic; it is not called where too few windows are done.
+    """
+    statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
+    allowed, problem = may_publish(plan, statuses)
+    if problem and len(selected) < len(statuses):
+        problem += f"; this run was of a selection of {len(selected)} windows"
+    mosaic = (published(plan, store, statuses)[0] or join(plan, store, statuses)) if allowed else None
+    return conclude(plan, store, statuses, mosaic, problem=problem)
 
 
 def conclude(

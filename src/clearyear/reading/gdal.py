@@ -55,8 +55,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError  # noqa: E402
 from rasterio.io import DatasetReader  # noqa: E402
 
 from clearyear.errors import ReadError  # noqa: E402
-from clearyear.reading.tiff import has_mask  # noqa: E402
-from clearyear.stores import LocalFile, gdal_path, is_remote, shown  # noqa: E402
+from clearyear.stores import gdal_path, is_remote, shown  # noqa: E402
 
 # Scenes without georeference are normal: a STAC item has it, or nobody needs it. Planning says where it is missed.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -94,7 +93,7 @@ MOST_IDLE = 400
 """Datasets kept open between reads; each holds a file descriptor, and 1,024 of these are usual."""
 
 _most_idle = MOST_IDLE
-_idle: dict[tuple[str, str], list[DatasetReader]] = {}
+_idle: dict[tuple[str, str, int], list[DatasetReader]] = {}
 _n_idle = [0]
 _idle_lock = Lock()
 
@@ -112,19 +111,20 @@ def open_raster(uri: str) -> Iterator[DatasetReader]:
 
 
 @contextmanager
-def borrow_raster(uri: str, version: str) -> Iterator[DatasetReader]:
+def borrow_raster(uri: str, version: str, directory: int = 0) -> Iterator[DatasetReader]:
     """``open_raster``, but the dataset stays open for the next who asks: opening costs as much as reading a block.
 
-    A dataset is with one borrower at a time; one whose read failed is closed.
+    A dataset is with one borrower at a time; one whose read failed is closed. ``directory``: that one of the file's.
     """
+    key = (uri, version, directory)
     with _as_read_error(uri):
-        dataset = _take((uri, version)) or _open(uri)
+        dataset = _take(key) or _open(uri, directory)
         try:
             yield dataset
         except BaseException:
             dataset.close()
             raise
-        _give_back((uri, version), dataset)
+        _give_back(key, dataset)
 
 
 def keep_open(most: int) -> None:
@@ -156,9 +156,12 @@ def _open_as_scene(uri: str) -> DatasetReader:
             raise (error if _NOT_MINE in words(other) else other) from None
 
 
-def _open(uri: str) -> DatasetReader:
-    """The dataset to read pixels from; of local files only, since the other driver asks servers more often."""
+def _open(uri: str, directory: int) -> DatasetReader:
+    if directory:  # a world file would be looked for beside it, with Python's lock held
+        address = f"GTIFF_DIR:{directory}:{gdal_path(uri)}"
+        return rasterio.open(address, driver=DRIVER, sharing=False, GEOREF_SOURCES="NONE")
     dataset = _open_as_scene(uri)
+    # The other driver asks servers more often.
     if is_remote(uri) or not _has_fast_driver() or not _agrees(dataset):
         return dataset
     dataset.close()
@@ -187,7 +190,6 @@ def _agrees(dataset: DatasetReader) -> bool:
         and "NBITS" not in about
         and set(dataset.dtypes) <= _AGREED_DTYPES
         and dataset.block_shapes[0][1] < dataset.width
-        and not has_mask(LocalFile(dataset.name).fetch)
     )
 
 
@@ -202,7 +204,7 @@ def _last_is_alpha(dataset: DatasetReader) -> bool:
     return bool(dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha)
 
 
-def _take(key: tuple[str, str]) -> DatasetReader | None:
+def _take(key: tuple[str, str, int]) -> DatasetReader | None:
     with _idle_lock:
         waiting = _idle.get(key)
         if not waiting:
@@ -211,7 +213,7 @@ def _take(key: tuple[str, str]) -> DatasetReader | None:
         return waiting.pop()
 
 
-def _give_back(key: tuple[str, str], dataset: DatasetReader) -> None:
+def _give_back(key: tuple[str, str, int], dataset: DatasetReader) -> None:
     """Keep it for the next, if there is room.
 
     Those that are kept stay: scenes are read round and round, and if the newcomer took the place of the one unused for

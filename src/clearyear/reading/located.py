@@ -69,7 +69,8 @@ class LocatedFile:
             _read(source, box, alpha, (self.plan.product.file_bands,))
             found: NDArray[np.bool_] = alpha[0] == 0
             return found
-        return read_hidden(address_of(self.scene, self.asset), self.scene.version_of(self.asset), _window(box))
+        address, version = address_of(self.scene, self.asset), self.scene.version_of(self.asset)
+        return read_hidden(address, version, _window(box), source.shape()[:2])
 
     def parts(self, halo: int, bytes_a_pixel: int) -> Iterator[tuple[tuple[slice, slice], Points, Box]]:
         """The window in parts that need no more of the file at once than is comfortable: pixels, centres, box."""

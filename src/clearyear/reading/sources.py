@@ -17,10 +17,11 @@ from clearyear.cog.geotiff import rasterio_window
 from clearyear.errors import ReadError
 from clearyear.grid import Window
 from clearyear.reading.gdal import JPEG2000, borrow_raster
-from clearyear.reading.tiff import Unsupported
+from clearyear.reading.tiff import Unsupported, mask_directory
 from clearyear.reading.verify import check_blocks
 from clearyear.settings import current_settings
-from clearyear.stores import LocalFile, RangeFile, is_remote, shown, split_uri
+from clearyear.stores import is_remote, shown, split_uri
+from clearyear.stores.pieces import range_file
 from clearyear.stores.remote import RemoteFile
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class GdalSource:
                     _read_block_by_block(dataset, piece, out, numbers)
                 else:
                     dataset.read(numbers, window=_box(piece), out=out)
-                checked = check_blocks(dataset, _file(self.uri, self.version), piece, numbers)
+                checked = check_blocks(dataset, range_file(self.uri, self.version), piece, numbers)
         except ReadError as error:
             if error.transient:
                 _check_remote(self.uri, self.version)
@@ -88,19 +89,39 @@ class GdalSource:
             _check_remote(self.uri, self.version)
 
 
-def read_hidden(uri: str, version: str, piece: Window) -> NDArray[np.bool_]:
-    """What the file's internal mask hides of ``piece``.
+def read_hidden(uri: str, version: str, piece: Window, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """What the internal mask of a file of ``size`` (width, height) hides of ``piece``.
 
     Returns:
         (H, W), True = hidden.
 
     Raises:
-        ReadError: the mask cannot be read, or is none of this version.
+        ReadError: the mask is gone, of another size, damaged, or none of this version.
     """
-    with borrow_raster(uri, version) as dataset:
-        hidden: NDArray[np.bool_] = dataset.read_masks(1, window=_box(piece)) == 0
-    _check_remote(uri, version)
+    directory = mask_of(uri, version)
+    if not directory:
+        raise ReadError("its internal mask is gone", uri=shown(uri))
+    with borrow_raster(uri, version, directory) as mask:
+        if (mask.width, mask.height) != size:
+            raise ReadError(f"its internal mask is of {mask.width}×{mask.height} px", uri=shown(uri))
+        hidden: NDArray[np.bool_] = mask.read(1, window=_box(piece)) == 0
+        checked = check_blocks(mask, range_file(uri, version), piece)
+    if not checked:
+        _check_remote(uri, version)
     return hidden
+
+
+@lru_cache(maxsize=8192)
+def mask_of(uri: str, version: str) -> int:
+    """Where a file has an internal mask, looked for once a process; 0 if it has none. See ``mask_directory``.
+
+    Raises:
+        ReadError: it cannot be read, or is none of this version.
+    """
+    try:
+        return mask_directory(range_file(uri, version).fetch)
+    except OSError as error:
+        raise ReadError(error.strerror or str(error), uri=shown(uri)) from error
 
 
 def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic], numbers: list[int]) -> None:
@@ -146,10 +167,6 @@ def _source_of(uri: str, version: str) -> Source:
         except OSError as error:
             raise ReadError(error.strerror or str(error), uri=uri) from error
     return GdalSource(uri, version)
-
-
-def _file(uri: str, version: str) -> RangeFile:
-    return RemoteFile.of(uri, version) if is_remote(uri) else LocalFile(split_uri(uri)[2])
 
 
 def _check_remote(uri: str, version: str) -> None:

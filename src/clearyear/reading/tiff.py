@@ -29,8 +29,8 @@ _KIND_TAG = 254
 _REDUCED, _MASK = 1, 4
 _MOST_DIRECTORIES = 64
 _ASCII = 2
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 16: 8}
-"""Bytes of a value, by TIFF type: BYTE, ASCII, SHORT, LONG, LONG8."""
+_SIZES = {2: 1, 3: 2, 4: 4, 16: 8}
+"""Bytes of a value, by TIFF type: ASCII, SHORT, LONG, LONG8. No tag we want is a BYTE; not all readers take one so."""
 _WANTED = {256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325, 339, _NODATA_TAG}
 _DTYPES = {(8, 1): "uint8", (16, 1): "uint16", (16, 2): "int16", (32, 3): "float32"}
 """(bits, sample format) → what composites are made of."""
@@ -102,8 +102,8 @@ def read_index(fetch: Fetch) -> TiffIndex:
     return _index(_tags(get, position, big=big))
 
 
-def has_mask(fetch: Fetch) -> bool:
-    """Whether a mask inside the file hides pixels: a later directory that says it is one, at full size.
+def mask_directory(fetch: Fetch) -> int:
+    """Which of the file's directories is the mask that hides pixels: a later one that says it is one, at full size.
 
     GDAL would be asked with Python's lock held, over the network for as long as a server takes, and what it meets on
     the way would be raised by whichever property is asked for next. A chain of directories that is cut off or turns
@@ -111,11 +111,14 @@ def has_mask(fetch: Fetch) -> bool:
 
     Args:
         fetch: as for ``read_index``; of any file, also one that is no TIFF.
+
+    Returns:
+        Its number in the chain, as in GDAL's ``GTIFF_DIR``: the image is 1, and 0 stands for no mask.
     """
     head = bytes(fetch(0, _HEADER_BYTES)).ljust(16, b"\0")
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or head[2:4] not in (b"\x2a\0", b"\0\x2a", b"\x2b\0", b"\0\x2b"):
-        return False
+        return 0
     big = 43 in head[2:4]
     word, counter, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
     (position,) = struct.unpack_from(order + word, head, 8 if big else 4)
@@ -127,15 +130,15 @@ def has_mask(fetch: Fetch) -> bool:
         start = position + struct.calcsize(order + counter)
         body = _part(fetch, head, start, n * entry + struct.calcsize(word)) if n <= _MOST_TAGS else b""
         if not body:
-            return False
+            return 0
         kinds = [
             body[i + entry - struct.calcsize(word) :] for i in range(0, n * entry, entry) if _is_kind(body, i, order)
         ]
         (kind,) = struct.unpack_from(order + "I", kinds[0]) if kinds else (0,)
         if len(seen) > 1 and kind & _MASK and not kind & _REDUCED:
-            return True
+            return len(seen)
         (position,) = struct.unpack_from(order + word, body, n * entry)
-    return False
+    return 0
 
 
 def _is_kind(body: bytes, at: int, order: str) -> bool:

@@ -15,13 +15,12 @@ from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
 from clearyear.reading.gdal import JPEG2000, has_alpha, open_raster
-from clearyear.reading.tiff import has_mask
+from clearyear.reading.sources import mask_of
 from clearyear.scenes.laws import TagLaw, tag_laws
 from clearyear.scenes.names import pattern_for
 from clearyear.scenes.scene import Place, Scene
 from clearyear.scenes.signing import address_of
-from clearyear.stores import LocalFile, is_remote, shown, split_uri
-from clearyear.stores.remote import RemoteFile
+from clearyear.stores import shown
 
 _THREADS, _SHOWN = 16, 5
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -45,7 +44,7 @@ class Header:
     """The nodata tag, or None."""
     band_names: tuple[str, ...]
     """Band descriptions; empty strings where there is none."""
-    hides: bool
+    hides: bool = False
     """Whether an internal mask hides pixels."""
     alpha: bool
     """Whether the last band is called alpha."""
@@ -70,7 +69,7 @@ class Header:
 
 
 def read_header(uri: str) -> Header:
-    """Open one scene and read no pixel; of one elsewhere it is not known what it ``hides``.
+    """Open one scene and read no pixel; whether it ``hides`` any is not looked at.
 
     Raises:
         ReadError: it is not there, is not a GeoTIFF, or claims what no scene has.
@@ -93,7 +92,6 @@ def read_header(uri: str) -> Header:
             dtype=dataset.dtypes[0],
             nodata=dataset.nodata,
             band_names=tuple(d or "" for d in dataset.descriptions),
-            hides=not is_remote(uri) and has_mask(LocalFile(split_uri(uri)[2]).fetch),
             alpha=has_alpha(dataset),
             laws=tag_laws(dataset.scales, dataset.offsets),
         )
@@ -223,8 +221,7 @@ def agree(headers: Mapping[str, Header], all_of: str, *, grid: bool = True) -> H
 @lru_cache(maxsize=8192)
 def _known_header(uri: str, version: str) -> Header:
     """The header of one version of a file, read once a process: command line and flow both plan."""
-    header = read_header(uri)
-    return replace(header, hides=has_mask(RemoteFile.of(uri, version).fetch)) if is_remote(uri) else header
+    return replace(read_header(uri), hides=mask_of(uri, version) > 0)
 
 
 def _try_header(uri: str, version: str) -> Header | ReadError:

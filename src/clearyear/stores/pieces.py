@@ -14,14 +14,18 @@ _CHUNK = 8 << 20
 """Bytes of one read or request."""
 
 
+def range_file(uri: str, version: str) -> RangeFile:
+    """A file wherever it lies, to be read range by range; of one elsewhere only in this version."""
+    return RemoteFile.of(uri, version) if is_remote(uri) else LocalFile(split_uri(uri)[2])
+
+
 def chunks(entry: Entry) -> Iterator[bytes | memoryview]:
     """The content of one version of a file, in order.
 
     Raises:
         ReadError: it cannot be had whole, or is of another version by now.
     """
-    local = not is_remote(entry.uri)
-    file: RangeFile = LocalFile(split_uri(entry.uri)[2]) if local else RemoteFile.of(entry.uri, entry.version)
+    file = range_file(entry.uri, entry.version)
     for offset in range(0, entry.size, _CHUNK):
         wanted = min(_CHUNK, entry.size - offset)
         try:
