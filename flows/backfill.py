@@ -30,6 +30,7 @@ from clearyear.job import Job
 from clearyear.periods import Period
 from clearyear.progress import report_progress
 from flows.median_composite import median_composite
+from flows.outcome import outcome_of
 from flows.steps import refuse_relative
 from tasks.artifacts import show_backfill
 
@@ -127,9 +128,7 @@ def compute_all(
 
 def compute_here(period: Period, job: Job) -> PeriodResult:
     """Compute a period as a subflow."""
-    outcome: Any = median_composite(job, return_state=True).result(raise_on_failure=False)
-    if isinstance(outcome, IncompleteError):
-        outcome = outcome.outcome
+    outcome = outcome_of(median_composite, {"job": job})
     if isinstance(outcome, BaseException):
         return failure_of(period, outcome)
     return result_of(period, outcome)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from clearyear import __version__, cli_results, console, verbs
-from clearyear.errors import ClearyearError, IncompleteError, InputError
+from clearyear.errors import ClearyearError, InputError
 from clearyear.options import job_options, read_job, verb
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -210,8 +210,7 @@ def run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[str
         with console.progress_bar():
             importlib.import_module("flows.server").start_server()
             flow = getattr(importlib.import_module(f"flows.{name}"), name)
-            state = flow(**arguments, return_state=True)
-            outcome = state.result(raise_on_failure=False)
+            outcome = importlib.import_module("flows.outcome").outcome_of(flow, arguments)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(console.left_behind(destination)) from None
     except RuntimeError as error:
@@ -219,8 +218,6 @@ def run_flow(name: str, arguments: dict[str, Any], destination: str) -> dict[str
             raise
         do = "start it with `prefect server start`, or unset PREFECT_API_URL to run with a server of our own"
         raise ClearyearError(f"Prefect does not answer ({error})", "a server at PREFECT_API_URL", do) from error
-    if isinstance(outcome, IncompleteError):
-        outcome = outcome.outcome
     if isinstance(outcome, BaseException):
         raise outcome
     return dict(outcome)
