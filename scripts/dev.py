@@ -22,7 +22,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 
 COMMANDS = {
     "demo": [["clearyear", "demo"]],
-    "test": [["pytest", "-n", "2", "--dist", "loadgroup"]],
+    "test": [["pytest", "-n", "3", "--dist", "loadgroup"]],
     "check": [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],

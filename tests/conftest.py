@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
-    """Tests of one file, and those of one server, go to one process (``-n 2 --dist loadgroup``)."""
+    """Tests of one file, and those of one server, go to one process (``--dist loadgroup``)."""
 
     def server(item: pytest.Item) -> str | None:
         wanted = getattr(item, "fixturenames", ())

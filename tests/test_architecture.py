@@ -46,6 +46,7 @@ LAYERS = [
         "job_types",
         "reading.gdal",
         "reading.tiff",
+        "reading.inner_mask",
         "cog.tiffwrite",
         "reading.ranges",
         "reading.verify",

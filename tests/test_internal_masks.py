@@ -17,8 +17,8 @@ from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.prepare import make_plan
 from clearyear.reading import sources
+from clearyear.reading.inner_mask import mask_directory
 from clearyear.reading.observe import observe
-from clearyear.reading.tiff import mask_directory
 from clearyear.stores import LocalFile
 
 SIZE = 80

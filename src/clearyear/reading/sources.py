@@ -17,7 +17,8 @@ from clearyear.cog.geotiff import rasterio_window
 from clearyear.errors import ReadError
 from clearyear.grid import Window
 from clearyear.reading.gdal import JPEG2000, borrow_raster
-from clearyear.reading.tiff import Unsupported, mask_directory
+from clearyear.reading.inner_mask import mask_of
+from clearyear.reading.tiff import Unsupported
 from clearyear.reading.verify import check_blocks
 from clearyear.settings import current_settings
 from clearyear.stores import is_remote, shown, split_uri
@@ -109,19 +110,6 @@ def read_hidden(uri: str, version: str, piece: Window, size: tuple[int, int]) ->
     if not checked:
         _check_remote(uri, version)
     return hidden
-
-
-@lru_cache(maxsize=8192)
-def mask_of(uri: str, version: str) -> int:
-    """Where a file has an internal mask, looked for once a process; 0 if it has none. See ``mask_directory``.
-
-    Raises:
-        ReadError: it cannot be read, or is none of this version.
-    """
-    try:
-        return mask_directory(range_file(uri, version).fetch)
-    except OSError as error:
-        raise ReadError(error.strerror or str(error), uri=shown(uri)) from error
 
 
 def _read_block_by_block(dataset: DatasetReader, piece: Window, out: NDArray[np.generic], numbers: list[int]) -> None:

@@ -18,16 +18,13 @@ from numpy.typing import NDArray
 Fetch = Callable[[int, int], bytes | memoryview]
 """(offset, size) → the bytes there; fewer only at the end of the file."""
 
-_HEADER_BYTES = 1 << 15
-_MOST_TAGS = 200
+HEADER_BYTES = 1 << 15
+MOST_TAGS = 200
 _MOST_BLOCKS = 1 << 22
 _MOST_BLOCK_BYTES = 1 << 26
-_MOST_OFFSET = 1 << 62
+MOST_OFFSET = 1 << 62
 """No file is larger; a BigTIFF may claim 2⁶⁴ − 1, which the system's own reads cannot take."""
 _NODATA_TAG = 42113
-_KIND_TAG = 254
-_REDUCED, _MASK = 1, 4
-_MOST_DIRECTORIES = 64
 _ASCII = 2
 _SIZES = {2: 1, 3: 2, 4: 4, 16: 8}
 """Bytes of a value, by TIFF type: ASCII, SHORT, LONG, LONG8. No tag we want is a BYTE; not all readers take one so."""
@@ -83,7 +80,7 @@ def read_index(fetch: Fetch) -> TiffIndex:
     Raises:
         Unsupported: the header says anything this module does not understand, or is damaged.
     """
-    head = bytes(fetch(0, _HEADER_BYTES))
+    head = bytes(fetch(0, HEADER_BYTES))
     if head[:4] == b"II\x2a\x00":
         big, (position,) = False, struct.unpack_from("<I", head.ljust(8, b"\0"), 4)
     elif head[:8] == b"II\x2b\x00\x08\x00\x00\x00":
@@ -92,7 +89,7 @@ def read_index(fetch: Fetch) -> TiffIndex:
         raise Unsupported("not a little-endian TIFF")
 
     def get(offset: int, size: int) -> bytes:
-        if offset > _MOST_OFFSET:
+        if offset > MOST_OFFSET:
             raise Unsupported(f"its header points to byte {offset:,}")
         data = head[offset : offset + size] if offset + size <= len(head) else bytes(fetch(offset, size))
         if len(data) < size:
@@ -102,61 +99,11 @@ def read_index(fetch: Fetch) -> TiffIndex:
     return _index(_tags(get, position, big=big))
 
 
-def mask_directory(fetch: Fetch) -> int:
-    """Which of the file's directories is the mask that hides pixels: a later one that says it is one, at full size.
-
-    GDAL would be asked with Python's lock held, over the network for as long as a server takes, and what it meets on
-    the way would be raised by whichever property is asked for next. A chain of directories that is cut off or turns
-    back ends there, as it does for GDAL.
-
-    Args:
-        fetch: as for ``read_index``; of any file, also one that is no TIFF.
-
-    Returns:
-        Its number in the chain, as in GDAL's ``GTIFF_DIR``: the image is 1, and 0 stands for no mask.
-    """
-    head = bytes(fetch(0, _HEADER_BYTES)).ljust(16, b"\0")
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or head[2:4] not in (b"\x2a\0", b"\0\x2a", b"\x2b\0", b"\0\x2b"):
-        return 0
-    big = 43 in head[2:4]
-    word, counter, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-    (position,) = struct.unpack_from(order + word, head, 8 if big else 4)
-    seen: set[int] = set()
-    while 0 < position <= _MOST_OFFSET and position not in seen and len(seen) < _MOST_DIRECTORIES:
-        seen.add(position)
-        body = _part(fetch, head, position, struct.calcsize(order + counter))
-        (n,) = struct.unpack(order + counter, body) if body else (0,)
-        start = position + struct.calcsize(order + counter)
-        body = _part(fetch, head, start, n * entry + struct.calcsize(word)) if n <= _MOST_TAGS else b""
-        if not body:
-            return 0
-        kinds = [
-            body[i + entry - struct.calcsize(word) :] for i in range(0, n * entry, entry) if _is_kind(body, i, order)
-        ]
-        (kind,) = struct.unpack_from(order + "I", kinds[0]) if kinds else (0,)
-        if len(seen) > 1 and kind & _MASK and not kind & _REDUCED:
-            return len(seen)
-        (position,) = struct.unpack_from(order + word, body, n * entry)
-    return 0
-
-
-def _is_kind(body: bytes, at: int, order: str) -> bool:
-    """Whether the entry at that place is NewSubfileType, a LONG."""
-    return struct.unpack_from(order + "HH", body, at) == (_KIND_TAG, 4)
-
-
-def _part(fetch: Fetch, head: bytes, offset: int, size: int) -> bytes:
-    """Bytes of a file whose first are known; none where it ends before."""
-    data = head[offset : offset + size] if offset + size <= len(head) else bytes(fetch(offset, size))
-    return data if len(data) == size else b""
-
-
 def _tags(get: Callable[[int, int], bytes], position: int, *, big: bool) -> dict[int, Any]:
     """Tag → its values, for the tags we want."""
     counter, entry, width = ("<Q", "<HHQ", 20) if big else ("<H", "<HHI", 12)
     (n,) = struct.unpack(counter, get(position, struct.calcsize(counter)))
-    if not 0 < n <= _MOST_TAGS:
+    if not 0 < n <= MOST_TAGS:
         raise Unsupported(f"its directory claims {n} tags")
     body = get(position + struct.calcsize(counter), n * width)
     found: dict[int, Any] = {}
@@ -213,7 +160,7 @@ def _index(tags: dict[int, Any]) -> TiffIndex:
     )
     if index.block_bytes > _MOST_BLOCK_BYTES or int(counts.max()) > 2 * _MOST_BLOCK_BYTES:
         raise Unsupported(f"blocks of {index.block_bytes} bytes")
-    if int(offsets.max()) > _MOST_OFFSET:
+    if int(offsets.max()) > MOST_OFFSET:
         raise Unsupported(f"a block at byte {int(offsets.max()):,}")
     return index
 

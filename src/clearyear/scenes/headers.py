@@ -15,7 +15,7 @@ from clearyear.coordinates import reproject
 from clearyear.errors import InputError, ReadError
 from clearyear.grid import Grid
 from clearyear.reading.gdal import JPEG2000, has_alpha, open_raster
-from clearyear.reading.sources import mask_of
+from clearyear.reading.inner_mask import mask_of
 from clearyear.scenes.laws import TagLaw, tag_laws
 from clearyear.scenes.names import pattern_for
 from clearyear.scenes.scene import Place, Scene

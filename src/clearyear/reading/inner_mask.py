@@ -1,0 +1,80 @@
+"""The mask inside a GeoTIFF: where it is, found without GDAL.
+
+GDAL would look for it with Python's lock held, over the network for as long as a server takes, and what it met on the
+way would be raised by whichever property is asked for next.
+"""
+
+import struct
+from functools import lru_cache
+
+from clearyear.errors import ReadError
+from clearyear.reading.tiff import HEADER_BYTES, MOST_OFFSET, MOST_TAGS, Fetch
+from clearyear.stores import shown
+from clearyear.stores.pieces import range_file
+
+_KIND_TAG = 254
+_REDUCED, _MASK = 1, 4
+_MOST_DIRECTORIES = 64
+
+
+@lru_cache(maxsize=8192)
+def mask_of(uri: str, version: str) -> int:
+    """Where a file has an internal mask, looked for once a process; 0 if it has none. See ``mask_directory``.
+
+    Raises:
+        ReadError: it cannot be read, or is none of this version.
+    """
+    try:
+        return mask_directory(range_file(uri, version).fetch)
+    except OSError as error:
+        raise ReadError(error.strerror or str(error), uri=shown(uri)) from error
+
+
+def mask_directory(fetch: Fetch) -> int:
+    """Which of the file's directories is the mask that hides pixels: a later one that says it is one, at full size.
+
+    GDAL would be asked with Python's lock held, over the network for as long as a server takes, and what it meets on
+    the way would be raised by whichever property is asked for next. A chain of directories that is cut off or turns
+    back ends there, as it does for GDAL.
+
+    Args:
+        fetch: as for ``read_index``; of any file, also one that is no TIFF.
+
+    Returns:
+        Its number in the chain, as in GDAL's ``GTIFF_DIR``: the image is 1, and 0 stands for no mask.
+    """
+    head = bytes(fetch(0, HEADER_BYTES)).ljust(16, b"\0")
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or head[2:4] not in (b"\x2a\0", b"\0\x2a", b"\x2b\0", b"\0\x2b"):
+        return 0
+    big = 43 in head[2:4]
+    word, counter, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+    (position,) = struct.unpack_from(order + word, head, 8 if big else 4)
+    seen: set[int] = set()
+    while 0 < position <= MOST_OFFSET and position not in seen and len(seen) < _MOST_DIRECTORIES:
+        seen.add(position)
+        body = _part(fetch, head, position, struct.calcsize(order + counter))
+        (n,) = struct.unpack(order + counter, body) if body else (0,)
+        start = position + struct.calcsize(order + counter)
+        body = _part(fetch, head, start, n * entry + struct.calcsize(word)) if n <= MOST_TAGS else b""
+        if not body:
+            return 0
+        kinds = [
+            body[i + entry - struct.calcsize(word) :] for i in range(0, n * entry, entry) if _is_kind(body, i, order)
+        ]
+        (kind,) = struct.unpack_from(order + "I", kinds[0]) if kinds else (0,)
+        if len(seen) > 1 and kind & _MASK and not kind & _REDUCED:
+            return len(seen)
+        (position,) = struct.unpack_from(order + word, body, n * entry)
+    return 0
+
+
+def _is_kind(body: bytes, at: int, order: str) -> bool:
+    """Whether the entry at that place is NewSubfileType, a LONG."""
+    return struct.unpack_from(order + "HH", body, at) == (_KIND_TAG, 4)
+
+
+def _part(fetch: Fetch, head: bytes, offset: int, size: int) -> bytes:
+    """Bytes of a file whose first are known; none where it ends before."""
+    data = head[offset : offset + size] if offset + size <= len(head) else bytes(fetch(offset, size))
+    return data if len(data) == size else b""
