@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clearyear.reading.tiff import TiffIndex, Unsupported, read_index
+from clearyear.reading.tiff import Fetch, TiffIndex, read_index
 from clearyear.settings import current_settings
 from clearyear.stores import RangeFile, without_query
 
@@ -43,24 +44,33 @@ def read_index_once(file: RangeFile, version: str) -> TiffIndex:
     Raises:
         Unsupported, ReadError: as ``read_index`` and the file's ``fetch`` do.
     """
+    with kept_head(file, version) as fetch:
+        return read_index(fetch)
+
+
+@contextmanager
+def kept_head(file: RangeFile, version: str) -> Iterator[Fetch]:
+    """The file's ``fetch`` for what is read of its head, which asks for nothing twice, in this run or the next.
+
+    What was fetched is kept if all of the block went well. Arguments as for ``read_index_once``.
+    """
     folder = _folder(version)
     if folder is None:
-        return read_index(file.fetch)
+        yield file.fetch
+        return
     about = {"format": _FORMAT, "uri": without_query(file.uri), "version": version}
     path = folder / (hashlib.sha256(json.dumps(about).encode()).hexdigest() + _SUFFIX)
     known = _load(path, about)
-    if known is not None:
-        with suppress(Unsupported):
-            return read_index(lambda offset, size: _from(known, offset, size))
-    fetched: Segments = {}
+    before = len(known)
 
     def fetch(offset: int, size: int) -> bytes:
-        fetched[offset, size] = bytes(file.fetch(offset, size))
-        return fetched[offset, size]
+        if (offset, size) not in known:
+            known[offset, size] = bytes(file.fetch(offset, size))
+        return known[offset, size]
 
-    index = read_index(fetch)
-    _keep(path, about, fetched)
-    return index
+    yield fetch
+    if len(known) > before:
+        _keep(path, about, known)
 
 
 def _folder(version: str) -> Path | None:
@@ -70,26 +80,20 @@ def _folder(version: str) -> Path | None:
     return Path(setting).expanduser() if setting and known_by else None
 
 
-def _from(known: Segments, offset: int, size: int) -> bytes:
-    if (offset, size) not in known:
-        raise Unsupported("the kept head is not all that is asked for")
-    return known[offset, size]
-
-
-def _load(path: Path, about: dict[str, str]) -> Segments | None:
-    """What a file holds, if it is whole and about this."""
+def _load(path: Path, about: dict[str, str]) -> Segments:
+    """What a file holds, if it is whole and about this; else nothing."""
     try:
         line, _, data = path.read_bytes().partition(b"\n")
         head: Any = json.loads(line)
         if head["about"] != about or head["sha256"] != hashlib.sha256(data).hexdigest():
-            return None
+            return {}
         known, start = {}, 0
         for offset, size, length in head["segments"]:
             known[int(offset), int(size)] = data[start : start + length]
             start += length
         os.utime(path)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
     return known
 
 

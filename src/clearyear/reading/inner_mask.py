@@ -5,11 +5,13 @@ way would be raised by whichever property is asked for next.
 """
 
 import struct
+from contextlib import nullcontext
 from functools import lru_cache
 
 from clearyear.errors import ReadError
+from clearyear.reading.index_cache import kept_head
 from clearyear.reading.tiff import HEADER_BYTES, MOST_OFFSET, MOST_TAGS, Fetch
-from clearyear.stores import shown
+from clearyear.stores import is_remote, shown
 from clearyear.stores.pieces import range_file
 
 _KIND_TAG = 254
@@ -24,8 +26,10 @@ def mask_of(uri: str, version: str) -> int:
     Raises:
         ReadError: it cannot be read, or is none of this version.
     """
+    file = range_file(uri, version)
     try:
-        return mask_directory(range_file(uri, version).fetch)
+        with kept_head(file, version) if is_remote(uri) else nullcontext(file.fetch) as fetch:
+            return mask_directory(fetch)
     except OSError as error:
         raise ReadError(error.strerror or str(error), uri=shown(uri)) from error
 
