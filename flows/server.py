@@ -65,14 +65,17 @@ def _start(word: str) -> None:
     """Start ours, and again elsewhere where another command's server has taken the port meanwhile.
 
     Prefect draws one of a thousand ports, looks whether it is free, and takes whoever answers there seconds later for
-    its own server. Only ours knows the word.
+    its own server. Only ours knows the word, and asks for it.
     """
     user, _, password = word.partition(":")
     for _ in range(_TRIES):
         server = _Server()
         server.start()
-        asked = httpx.get(f"{server.api_url}/admin/version", auth=(user, password), timeout=60, trust_env=False)
-        if asked.is_success:
+        answers = [
+            httpx.get(f"{server.api_url}/admin/version", auth=auth, timeout=60, trust_env=False).status_code
+            for auth in ((user, password), None)
+        ]
+        if answers == [httpx.codes.OK, httpx.codes.UNAUTHORIZED]:
             return
         server.stop()
     raise RuntimeError(f"Other servers have taken {_TRIES} ports, one after the other, before ours could")

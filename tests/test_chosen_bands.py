@@ -20,6 +20,7 @@ from clearyear.plan import Plan
 from clearyear.prepare import make_plan
 from clearyear.reading import sources
 from clearyear.reading.stack import read_stack
+from clearyear.scenes.scene import UNKNOWN
 
 SIZE = 80
 NAMES = ("B02", "B03", "B04", "B8A")
@@ -315,6 +316,7 @@ def test_alpha_that_is_none(tmp_path: Path) -> None:
     assert (as_band.product.n_bands, as_mask.product.n_bands) == (4, 3)
     assert as_band.scenes[0].hides == ()
     assert as_band.id != as_mask.id
-    (Path(folder) / "s_20230205.tif").write_bytes(b"")  # it may be there again when it is read
+    (Path(folder) / "s_20230205.tif").write_bytes(b"")  # it stays out even if it is there again when windows are read
     plan = plan_of(folder, alpha="mask", max_failed_reads=1)
-    assert [scene.hides for scene in plan.scenes] == [("data",)] * 3
+    assert [scene.hides for scene in plan.scenes] == [("data",), (), ("data",)]
+    assert plan.scenes[1].places == {"data": UNKNOWN}

@@ -48,6 +48,19 @@ def test_a_mask_beside_the_scenes_changes_none_of_them(said: Said, scenes: Path,
     assert after(said(masks=masks, layers=["count"])).startswith("layers: composite there, composite and count now; ")
 
 
+def test_nan_is_no_other_nodata(tmp_path: Path) -> None:
+    for month in (1, 2):
+        pixels = np.full((3, 20, 20), month, np.float32)
+        path = write_scene(tmp_path / "in" / f"{name(month)}.tif", pixels, nodata=float("nan"))
+    job = {"scenes": str(path.parent), "period": "2023", "out": str(tmp_path / "out"), "reducer": "band-median"}
+    prepare(Job.model_validate(job))
+    os.utime(path, (1, 1))
+    with pytest.raises(InputError, match="already holds the run of another plan: ") as caught:
+        prepare(Job.model_validate(job))
+    assert after(caught.value) == f"1 scene changed in nothing but the files' time ({name(2)})"
+    assert "cp -p" in caught.value.do
+
+
 def test_the_scenes_that_are_others_are_named(said: Said, scenes: Path) -> None:
     for month in (1, 2, 3, 4):
         (scenes / f"{name(month)}.tif").unlink()

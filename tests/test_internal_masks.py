@@ -13,7 +13,7 @@ from loopback.http import HttpServer
 from numpy.typing import NDArray
 from runs import finished
 
-from clearyear.errors import InputError
+from clearyear.errors import InputError, ReadError
 from clearyear.job import Job
 from clearyear.prepare import make_plan
 from clearyear.reading import sources
@@ -185,6 +185,49 @@ def test_it_is_found_without_gdal(
     for end in range(0, len(data), 97):  # cut off, it is there or not, and nothing else happens
         cut = data[:end]
         assert mask_directory(lambda offset, size, cut=cut: cut[offset : offset + size]) in (0, found)  # type: ignore[misc]
+
+
+def masked_as(tmp_path: Path, kind: int, n_entries: int | None = None) -> bytes:
+    """A scene whose mask says that it is one by a number of another TIFF type, or claims more tags."""
+    path = scenes_of(tmp_path / "in", masked=True) / "s_20230103.tif"
+    data = bytearray(path.read_bytes())
+    (at,) = (i for i in range(len(data)) if data.startswith(struct.pack("<HHII", 254, 4, 1, 4), i))
+    struct.pack_into("<HHIHH", data, at, 254, kind, 1, 4, 0)
+    if n_entries is not None:
+        struct.pack_into("<H", data, at - 2, n_entries)
+        data += bytes(n_entries * 12)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", [3, 4])
+def test_whatever_type_its_number_is_of(tmp_path: Path, kind: int) -> None:
+    data = masked_as(tmp_path, kind)
+    assert mask_directory(lambda offset, size: data[offset : offset + size]) == 2
+    path = tmp_path / "s.tif"
+    path.write_bytes(data)
+    with rasterio.open(path) as dataset:
+        assert np.array_equal(dataset.read_masks(1) == 0, hidden_of(0))
+
+
+def test_where_it_cannot_be_known_the_scene_is_not_read(tmp_path: Path) -> None:
+    data = masked_as(tmp_path, 4, 300)
+    with pytest.raises(ReadError, match="whether it has a mask is not known: image 2 in it has 300 tags"):
+        mask_directory(lambda offset, size: data[offset : offset + size])
+
+
+def test_a_chain_that_ends_beyond_the_file_is_no_fault_elsewhere_either(tmp_path: Path, web: HttpServer) -> None:
+    path = write_scene(tmp_path / "s_20230103.tif", np.ones((3, SIZE, SIZE), np.uint8))
+    data = bytearray(path.read_bytes())
+    (at,) = struct.unpack_from("<I", data, 4)
+    (n,) = struct.unpack_from("<H", data, at)
+    struct.pack_into("<I", data, at + 2 + 12 * n, 500_000)
+    path.write_bytes(data)
+    web.files["/s_20230103.tif"] = bytes(data)
+    for address in (str(path), f"{web.url}/s_20230103.tif"):
+        plan = make_plan(Job(scenes=[address], period="2023", out=str(tmp_path / "out"), tile_size=80))
+        seen = observe(plan, plan.scenes, plan.windows[0])
+        assert not seen.failed
+        assert np.all(seen.stack == 1)
 
 
 @pytest.mark.usefixtures("data")

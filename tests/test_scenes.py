@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from conftest import write_scene
 
@@ -178,6 +179,14 @@ def test_the_majority_is_right_wherever_it_stands(year: Path) -> None:
         write_scene(year / f"a_2023{month:02d}01.tif", ones(width=40))
     with pytest.raises(InputError, match=r"2 of 5 scenes differ .*a_20230101: size 40×20 px instead of 30×20 px; a_"):
         header_of(year)
+
+
+def test_bands_are_called_as_in_the_first_scene(tmp_path: Path) -> None:
+    for month, names in enumerate((("red", "nir"), ("red", "nir"), (None, None)), start=1):
+        path = write_scene(tmp_path / f"s_2023{month:02d}15.tif", ones(2))
+        with rasterio.open(path, "r+") as dataset:
+            dataset.descriptions = names
+    assert header_of(tmp_path).band_names == ("red", "nir")
 
 
 @pytest.mark.parametrize("masks", [2, 5])

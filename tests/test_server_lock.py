@@ -6,7 +6,10 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -49,11 +52,11 @@ print(json.dumps({"value": value, "runs": runs, "answers": answers, "health": he
 TAKEN = """
 import sys
 from prefect.server.api.server import SubprocessASGIServer
-drawn = [int(sys.argv[1])]
+drawn = [int(port) for port in sys.argv[1:]]
 look = SubprocessASGIServer.find_available_port
 SubprocessASGIServer.find_available_port = lambda self: drawn.pop() if drawn else look(self)
 """
-"""As if a port had been free when it was drawn, and a server of someone else's answered there by now."""
+"""As if ports had been free when they were drawn, and servers of someone else's answered there by now."""
 
 
 def without_prefect(home: Path) -> dict[str, str]:
@@ -61,17 +64,41 @@ def without_prefect(home: Path) -> dict[str, str]:
     return environment | {"PREFECT_HOME": str(home), "PYTHONWARNINGS": "ignore"}
 
 
+class AnswersAll(BaseHTTPRequestHandler):
+    """A server that asks for no word, as Prefect's does unless told to."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"true")
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+
 @pytest.fixture(scope="module")
-def embedded(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
-    """A command with a server of its own: what it said, the folder it was called in, and another server's port."""
+def unlocked() -> Iterator[str]:
+    """The port of such a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), AnswersAll) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield str(server.server_port)
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def embedded(
+    cloud: Cloud, unlocked: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path, list[str]]:
+    """A command with a server of its own: what it said, the folder it was called in, and two other servers' ports."""
     folder = tmp_path_factory.mktemp("embedded")
     for name in ("uvicorn.py", "grp.py"):  # the server's module, and one of Python's own
         (folder / name).write_text("raise SystemExit('a module of the current folder was run')")
     Database.put(folder / "prefect" / "prefect.db")
-    port = cloud.prefect.environment["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api")
+    locked = cloud.prefect.environment["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api")
+    ports = [locked, unlocked]
     # -P: the command itself is a script, which does not look for modules in the current folder either.
     done = subprocess.run(
-        [sys.executable, "-P", "-c", TAKEN + CODE, port],
+        [sys.executable, "-P", "-c", TAKEN + CODE, *ports],
         env=without_prefect(folder / "prefect"),
         capture_output=True,
         text=True,
@@ -79,11 +106,11 @@ def embedded(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[di
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), folder, port
+    return json.loads(done.stdout.splitlines()[-1]), folder, ports
 
 
 @pytest.mark.e2e
-def test_strangers_are_not_heard(embedded: tuple[dict[str, Any], Path, str]) -> None:
+def test_strangers_are_not_heard(embedded: tuple[dict[str, Any], Path, list[str]]) -> None:
     said, folder, _ = embedded
     assert (said["value"], said["health"]) == (5, 200)
     assert set(said["answers"].values()) == {401}, said
@@ -95,11 +122,11 @@ def test_strangers_are_not_heard(embedded: tuple[dict[str, Any], Path, str]) -> 
 
 @pytest.mark.e2e
 def test_a_port_that_another_server_has_taken_meanwhile_is_left_to_it(
-    embedded: tuple[dict[str, Any], Path, str],
+    embedded: tuple[dict[str, Any], Path, list[str]],
 ) -> None:
-    said, _, port = embedded
+    said, _, ports = embedded
     assert said["runs"] == 1
-    assert not said["url"].endswith(f":{port}/api")
+    assert not any(said["url"].endswith(f":{port}/api") for port in ports)
 
 
 KILLED = """

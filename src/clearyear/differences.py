@@ -27,9 +27,9 @@ def differences(before: Plan, now: Plan) -> tuple[list[str], bool]:
     if before.period != now.period:
         found.append(f"the period {before.period.label} there, {now.period.label} now")
     found += _grid(before, now)
-    if before.product != now.product:
-        there, here = dict(before.product), dict(now.product)
-        found += [f"{_key(k)}: {_pair(k, there[k], here[k])}" for k in here if there[k] != here[k]]
+    there, here = dict(before.product), dict(now.product)
+    changed = [k for k in here if repr(there[k]) != repr(here[k])]  # as text NaN is equal to itself
+    found += [f"{_key(k)}: {_pair(k, there[k], here[k])}" for k in changed]
     scenes, only_times = _scenes(before.scenes, now.scenes)
     alone = only_times and not found
     return [*found, *scenes] or ["scenes that lie elsewhere, or are dated, placed or fused otherwise"], alone

@@ -163,9 +163,8 @@ def _placed(
 ) -> Scene:
     """The scene with the places of those files that do not lie on the grid pixel for pixel."""
     if headers is None:
-        unknown = scene.assets if wish.is_given else mask_assets
-        hides = tuple(a for a in scene.assets if alpha and a not in mask_assets)
-        return scene.model_copy(update={"places": dict.fromkeys(unknown, UNKNOWN), "hides": hides})
+        # Nobody has seen where it lies, what its numbers mean, in which order its bands stand or whether it has a mask.
+        return scene.model_copy(update={"places": dict.fromkeys(scene.assets, UNKNOWN), "hides": ()})
     moved = headers if wish.is_given else mask_assets  # else all bands have the one grid
     places = {asset: _place(grid, headers[asset].grid, called(scene.id, asset)) for asset in moved}
     hides = tuple(a for a, header in headers.items() if (header.hides or alpha) and a not in mask_assets)

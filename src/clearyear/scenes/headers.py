@@ -198,7 +198,7 @@ def agree(headers: Mapping[str, Header], all_of: str, *, grid: bool = True) -> H
         InputError: some differ from the rest; they are named.
     """
     keys = {name: _key(header, grid=grid) for name, header in headers.items()}
-    kinds, of_kind = Counter(keys.values()), {key: headers[name] for name, key in keys.items()}
+    kinds, of_kind = Counter(keys.values()), {key: headers[name] for name, key in reversed(keys.items())}
     usual = max(kinds, key=lambda kind: (kinds[kind], of_kind[kind].count))  # of as many, pictures before masks
     reference = of_kind[usual]
     odd = sorted((name for name in headers if keys[name] != usual), key=lambda name: kinds[keys[name]])

@@ -44,7 +44,11 @@ class Trouble:
     """What a failed request comes to."""
 
     words: str
-    kind: Literal["absent", "forbidden", "changed", "passing", "lasting"]
+    kind: Literal["absent", "forbidden", "changed", "beyond", "passing", "lasting"]
+
+
+class BeyondEndError(ReadError):
+    """A range that begins behind the end of a file."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class RemoteFile:
         except REQUEST_ERRORS as error:
             found = trouble(error)
             words = found.words + (expired(self.uri) if found.kind == "forbidden" else "")
-            raise ReadError(words, transient=found.kind == "passing", uri=shown(self.uri)) from error
+            kind = BeyondEndError if found.kind == "beyond" else ReadError
+            raise kind(words, transient=found.kind == "passing", uri=shown(self.uri)) from error
         if version_of(self.uri, answer.meta) != self.version:
             raise ReadError("has changed since the plan was made", uri=shown(self.uri))
         if answer.range[0] != offset or len(data) != answer.range[1] - offset or len(data) > size:
@@ -154,7 +159,7 @@ def trouble(error: Exception) -> Trouble:
     if isinstance(error, NotSupportedError):
         return Trouble("its server gives whole files only, no byte ranges", "lasting")
     if status == 416:
-        return Trouble("is cut off: the range asked for lies behind its end (HTTP response code: 416)", "lasting")
+        return Trouble("is cut off: the range asked for lies behind its end (HTTP response code: 416)", "beyond")
     if 400 <= status < 500 and status not in (408, 429):
         return Trouble(f"its server refuses the request (HTTP response code: {status})", "lasting")
     return Trouble(f"HTTP response code: {status}" if status else said, "passing")
