@@ -19,6 +19,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from tasks.logs import to_server_only
+
 _locked = ExitStack()
 """Holds the settings of this process's server until its end."""
 
@@ -33,6 +35,7 @@ def start_server() -> None:
     tell it of the interruption, and what the user sees in the end is a refused connection.
     """
     if PREFECT_API_URL.value():
+        to_server_only()
         return
     # Whoever may run code by a server's API may do so as its owner, and on a shared machine others hear its port.
     word = f"clearyear:{secrets.token_urlsafe(24)}"

@@ -1,10 +1,15 @@
 """What Prefect writes into an operator's log and we take out again, because it hides the line that matters."""
 
 import logging
+import os
 import traceback
 
 from clearyear.errors import ClearyearError
 from clearyear.redact import redact
+
+_OF_RUNS = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
+_LEVELS = [f"PREFECT_LOGGING_LOGGERS_PREFECT_{of}_RUNS_LEVEL" for of in ("FLOW", "TASK")]
+"""The variables Prefect takes these loggers' levels from."""
 
 
 class OperatorLog(logging.Filter):
@@ -53,7 +58,15 @@ def _is_ours(error: BaseException | None) -> bool:
 
 def install() -> None:
     """Put the filter on the loggers of flow runs and task runs; doing so again changes nothing."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logger = logging.getLogger(name)
+    for logger, level in zip(_OF_RUNS, _LEVELS, strict=True):
         if not any(isinstance(f, OperatorLog) for f in logger.filters):
             logger.addFilter(OperatorLog())
+        if level in os.environ:
+            logger.propagate = False
+
+
+def to_server_only() -> None:
+    """Send a command's runs' logs to the server, where people look for them; the terminal has a line of progress."""
+    if not _OF_RUNS[0].isEnabledFor(logging.INFO):
+        os.environ.update(dict.fromkeys(_LEVELS, "INFO"))  # Prefect sets all levels anew, here and in other processes
+        install()

@@ -119,6 +119,9 @@ def test_the_command_line_uses_the_server_and_a_worker_repairs(prefect: Prefect,
     assert mine["name"] == "luminance-median 2023--P1Y T31TCJ"
     assert set(mine["tags"]) == {"product:luminance-median", "period:2023--P1Y", "granule:T31TCJ"}
     assert outcome["mosaic"] in mine["state"]["message"]
+    log = [line["message"] for line in prefect.post("logs/filter", {"logs": {"flow_run_id": {"any_": [mine["id"]]}}})]
+    assert "0 of 12 windows are there already" in log
+    assert sum(line == "Finished in state Completed()" for line in log) >= 12
 
     before = mtimes(folder)
     tile = folder / "tiles" / "luminance-median_2023--P1Y_x00032_y00000.tif"

@@ -187,6 +187,16 @@ def test_it_is_found_without_gdal(
         assert mask_directory(lambda offset, size, cut=cut: cut[offset : offset + size]) in (0, found)  # type: ignore[misc]
 
 
+def test_a_mask_of_giant_blocks_is_a_failed_read(tmp_path: Path) -> None:
+    path = scenes_of(tmp_path / "in", masked=True) / "s_20230103.tif"
+    data, one_band = path.read_bytes(), struct.pack("<HHIHH", 277, 3, 1, 1, 0)
+    at = data.rindex(one_band)
+    path.write_bytes(data[:at] + struct.pack("<HHIHH", 277, 3, 1, 65535, 0) + data[at + 12 :])
+    plan = make_plan(Job(scenes=str(path.parent), period="2023", out=str(tmp_path / "out"), tile_size=80))
+    seen = observe(plan, plan.scenes, plan.windows[0])
+    assert [f.cause for f in seen.failed] == ["it claims 65,535 bands, at most 512 are read"]
+
+
 def masked_as(tmp_path: Path, kind: int, n_entries: int | None = None) -> bytes:
     """A scene whose mask says that it is one by a number of another TIFF type, or claims more tags."""
     path = scenes_of(tmp_path / "in", masked=True) / "s_20230103.tif"

@@ -238,6 +238,15 @@ def test_file_that_is_no_tiff(year: Path) -> None:
     assert "at most 0 may fail (max_failed_reads)" in refused.value.wanted
 
 
+def test_a_coordinate_system_that_is_no_text(year: Path) -> None:
+    path = write_scene(year / "a_20230301.tif", ones(), crs='LOCAL_CS["a place of ours",UNIT["metre",1]]')
+    data = path.read_bytes()
+    assert data.count(b"a place of ours") == 1
+    path.write_bytes(data.replace(b"a place of ours", b"a place \xd8\xd8 ours"))
+    with pytest.raises(InputError, match=r"1 of 5 scenes cannot be opened: a_20230301 \(.*codec can't decode"):
+        header_of(year)
+
+
 def test_vrt_is_no_scene(year: Path) -> None:
     """A VRT could reach for files elsewhere."""
     vrt = '<VRTDataset rasterXSize="30" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1"/></VRTDataset>'

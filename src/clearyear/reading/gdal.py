@@ -243,7 +243,7 @@ def _close_idle() -> None:
 def _as_read_error(uri: str) -> Iterator[None]:
     try:
         yield
-    except (RasterioError, OSError) as error:
+    except (RasterioError, OSError, UnicodeDecodeError) as error:  # the last of a CRS that is no text
         said = redact(words(error))
         raise ReadError(
             said,

@@ -20,6 +20,7 @@ from clearyear.reading.gdal import JPEG2000, borrow_raster
 from clearyear.reading.inner_mask import mask_of
 from clearyear.reading.tiff import Unsupported
 from clearyear.reading.verify import check_blocks
+from clearyear.scenes.headers import refuse_monsters
 from clearyear.settings import current_settings
 from clearyear.stores import is_remote, shown, split_uri
 from clearyear.stores.pieces import range_file
@@ -105,6 +106,7 @@ def read_hidden(uri: str, version: str, piece: Window, size: tuple[int, int]) ->
     with borrow_raster(uri, version, directory) as mask:
         if (mask.width, mask.height) != size:
             raise ReadError(f"its internal mask is of {mask.width}×{mask.height} px", uri=shown(uri))
+        refuse_monsters(mask, shown(uri))
         hidden: NDArray[np.bool_] = mask.read(1, window=_box(piece)) == 0
         checked = check_blocks(mask, range_file(uri, version), piece)
     if not checked:
