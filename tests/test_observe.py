@@ -152,6 +152,12 @@ def test_harmonised_once_and_never_what_is_invalid(tmp_path: Path) -> None:
     assert observe(named, named.scenes, whole_of(named)).stack[0, 0, 0].tolist()[6] == 2000
 
 
+def test_of_signed_numbers_a_negative_sum_is_what_it_is() -> None:
+    samples = np.array([[-2500, 10, -32768, -32000]], np.int16)
+    harmonise(samples, -1000, np.array([-32768, -990], np.int16))
+    assert samples.tolist() == [[-3500, -989, -32768, -32767]]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 def test_harmonised_values_stay_in_their_type(dtype: str) -> None:
     samples = np.array([[100, 120, 127]], dtype)

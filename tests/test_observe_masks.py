@@ -1,6 +1,7 @@
 """Masks of unlike scenes: of their own grid, coarser, grown, and what they take away."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from observed import SCL, median_of, read, whole_of
 from unlike import day, opened_and_dilated, plan_of, portugal, scene_of, whole
 
+from clearyear.errors import InputError
 from clearyear.grid import Window
 from clearyear.masks import Bits, Mask, erased_by, grown
 from clearyear.plan import Plan
@@ -128,3 +130,43 @@ def test_a_reducer_may_know_the_mask_before_morphology(data: Path) -> None:
     kept = [~opened_and_dilated(erased, 2, 5) for erased in raw]
     expected = [seen.sum(axis=0), (seen & ~raw).sum(axis=0), (seen & np.array(kept)).sum(axis=0)]
     assert np.array_equal(layers["composite"], np.array(expected))
+
+
+# -- masks that cannot be ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ({"shift": 5, "values": [3]}, r"1 bits cannot have the values \[3\]; wanted: 0 to 1"),
+        ({"shift": 5, "width": 2, "values": [-1]}, r"2 bits cannot have the values \[-1\]"),
+        ({"shift": 5, "values": []}, "at least 1 item"),
+    ],
+)
+def test_bits_that_never_match_are_refused(field: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Bits(name="own", **field)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        Mask(asset="scl", bits=(Bits(name="own", shift=7), Bits(name="far", shift=8))),
+        Mask(asset="scl", classes=(256, -1)),
+    ],
+)
+def test_bits_and_classes_beyond_the_files_numbers_are_refused(tmp_path: Path, mask: Mask) -> None:
+    files = {name: write_scene(tmp_path / f"{name}.tif", np.ones((1, 20, 20), np.uint8)) for name in ("data", "scl")}
+    wanted = "Masks ask for bits or classes that their files' numbers cannot have: scl of uint8"
+    with pytest.raises(InputError, match=wanted):
+        plan_of([scene_of("s", day(0), files)], [mask])
+
+
+def test_a_mask_of_another_size_without_a_place_is_refused(tmp_path: Path) -> None:
+    nowhere = {"crs": None, "transform": Affine.identity()}
+    files = {
+        "data": write_scene(tmp_path / "data.tif", np.ones((1, 32, 32), np.uint8), **nowhere),
+        "scl": write_scene(tmp_path / "scl.tif", np.ones((1, 16, 16), np.uint8), **nowhere),
+    }
+    with pytest.raises(InputError, match="s scl has no georeference, and 16×16 px instead of 32×32"):
+        plan_of([scene_of("s", day(0), files)], [Mask(asset="scl", classes=(3,))])

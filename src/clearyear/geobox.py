@@ -1,7 +1,7 @@
 """The grid a job wishes for: whose pixels, and how far it reaches."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -149,7 +149,10 @@ def _anchored(wish: Wish, grids: Mapping[str, Grid]) -> Grid:
     if wish.area is not None:
         points = wish.area.points(crs)
     else:
-        points = np.concatenate([outline(grid, crs) for grid in grids.values()])
+        outlines = [outline(grid, crs) for grid in grids.values()]
+        if CRS.from_user_input(crs).is_geographic:
+            _refuse_both_ends(outlines)
+        points = np.concatenate(outlines)
     (left, bottom), (right, top) = points.min(axis=0), points.max(axis=0)
     if not np.isfinite([left, bottom, right, top]).all():
         raise InputError(f"The scenes have no place in {crs}", "a CRS that holds where they lie", "choose another")
@@ -171,6 +174,18 @@ def _anchored(wish: Wish, grids: Mapping[str, Grid]) -> Grid:
     )
 
 
+def _refuse_both_ends(outlines: Sequence[NDArray[np.float64]]) -> None:
+    """Of what lies across 180° the box in degrees goes round the Earth the other way."""
+    longitudes = [points[:, 0] for points in outlines]
+    n_across = sum(bool(np.ptp(lon) > 180 and not (np.abs(lon) < 90).any()) for lon in longitudes)
+    if n_across:
+        raise InputError(
+            f"{n_across} of {len(outlines)} files lie across 180°: in degrees they would reach round the Earth",
+            "a CRS that does not end there, or an area on one side of it",
+            "take their own CRS or zone with --crs, or make two results, each with an --area",
+        )
+
+
 def _crs(wish: Wish, grids: Mapping[str, Grid]) -> str:
     if wish.crs is not None:
         try:
@@ -190,7 +205,7 @@ def _crs(wish: Wish, grids: Mapping[str, Grid]) -> str:
 
 def _resolution(crs: str, grids: Mapping[str, Grid]) -> float:
     """That of the scenes, where it is one."""
-    sizes = Counter(_pixels(grid) for grid in grids.values())
+    sizes = Counter(_pixel(grid) for grid in grids.values())
     a, b, _, d, e, _ = next(iter(grids.values())).transform
     if len(sizes) == 1 and next(iter(grids.values())).crs == crs and b == d == 0 and a == -e:
         return a
@@ -202,15 +217,32 @@ def _resolution(crs: str, grids: Mapping[str, Grid]) -> float:
 
 
 def _pixels(grid: Grid) -> str:
-    a, b, c, d, e, f = grid.transform
+    return f"{_pixel(grid)} at {grid.transform[2]:.10g}, {grid.transform[5]:.10g}"
+
+
+def _pixel(grid: Grid) -> str:
+    a, b, _, d, e, _ = grid.transform
     turned = "" if b == d == 0 else " turned"
-    return f"{a:.10g}×{abs(e):.10g}{turned} at {c:.10g}, {f:.10g} in {grid.crs or 'no CRS'}"
+    return f"{a:.10g}×{abs(e):.10g}{turned} in {grid.crs or 'no CRS'}"
 
 
 def outline(grid: Grid, crs: str) -> NDArray[np.float64]:
-    """Points all round a raster in another CRS, (n, 2)."""
+    """Points all round a raster in another CRS, (n, 2); in degrees, of one that covers a pole, round that as well."""
     ring = densified(np.array(grid.corners()))
-    return np.stack(reproject(ring[:, 0], ring[:, 1], grid.crs, crs), axis=1) if crs != grid.crs else ring
+    if crs == grid.crs:
+        return ring
+    round_it = np.stack(reproject(ring[:, 0], ring[:, 1], grid.crs, crs), axis=1)
+    return np.concatenate([round_it, *(np.array([[-180, lat], [180, lat]]) for lat in _poles_of(grid, crs))])
+
+
+def _poles_of(grid: Grid, crs: str) -> list[float]:
+    """The latitudes of the poles that a raster covers, where ``crs`` has latitudes."""
+    if not CRS.from_user_input(crs).is_geographic:
+        return []
+    poles = np.array([90.0, -90.0])
+    cols, rows = pixels_of(grid.transform, *reproject(np.zeros(2), poles, crs, grid.crs))
+    inside = (cols >= 0) & (cols <= grid.width) & (rows >= 0) & (rows <= grid.height)
+    return [float(lat) for lat in poles[inside]]
 
 
 def outside(wish: Wish, headers: Mapping[str, Header]) -> InputError:

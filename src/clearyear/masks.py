@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Bits(BaseModel):
@@ -21,7 +21,14 @@ class Bits(BaseModel):
     name: str
     shift: int = Field(ge=0, le=63)
     width: int = Field(default=1, ge=1, le=16)
-    values: tuple[int, ...] = (1,)
+    values: tuple[int, ...] = Field(default=(1,), min_length=1)
+
+    @model_validator(mode="after")
+    def _can_match(self) -> "Bits":
+        odd = [value for value in self.values if not 0 <= value < 1 << self.width]
+        if odd:
+            raise ValueError(f"{self.width} bits cannot have the values {odd}; wanted: 0 to {(1 << self.width) - 1}")
+        return self
 
 
 class Mask(BaseModel):
@@ -47,6 +54,13 @@ class Mask(BaseModel):
     def halo(self) -> int:
         """How many of the band's pixels beyond a window's edge decide about those within: an opening looks twice."""
         return 2 * self.opening + self.dilation
+
+
+def can_erase(mask: Mask, dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of that integer type have all the mask's bits, and can be at least one of its classes."""
+    holds = np.iinfo(dtype)
+    has_bits = all(bits.shift + bits.width <= dtype.itemsize * 8 for bits in mask.bits)
+    return has_bits and (not mask.classes or any(holds.min <= value <= holds.max for value in mask.classes))
 
 
 def erased_by(mask: Mask, values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from clearyear.coordinates import pixels_of
 from clearyear.errors import InputError
 from clearyear.geobox import Wish, called, grid_of, one_name_a_crs, outline, outside
 from clearyear.grid import Grid
-from clearyear.masks import Mask
+from clearyear.masks import Mask, can_erase
 from clearyear.scenes.chosen import chosen_bands, refuse_no_alpha, refuse_other_order, taken_of
 from clearyear.scenes.headers import Header, agree, read_headers, some
 from clearyear.scenes.laws import TagLaw, other_laws
@@ -84,6 +84,7 @@ def lay_out(
         header = replace(header, count=len(taken), band_names=taken_of(header.band_names, taken))
     header = replace(header, laws=() if found.tells_law else _laws(headers, found.assets, taken, of))
     _refuse_no_classes(headers, mask_assets)
+    _refuse_no_match(headers, masks)
     grid = grid_of(wish, headers, bands) if wish.is_given else header.grid
     scenes = [_placed(scene, headers.get(scene.id), grid, wish, mask_assets, alpha=alpha) for scene in found.scenes]
     within = tuple(scene for scene in scenes if _meets(scene, grid, found.assets))
@@ -149,6 +150,21 @@ def _refuse_no_classes(headers: Mapping[str, Mapping[str, Header]], assets: Sequ
         )
 
 
+def _refuse_no_match(headers: Mapping[str, Mapping[str, Header]], masks: Sequence[Mask]) -> None:
+    odd = sorted({
+        f"{mask.asset} of {of[mask.asset].dtype}"
+        for of in headers.values()
+        for mask in masks
+        if not can_erase(mask, np.dtype(of[mask.asset].dtype))
+    })  # fmt: skip
+    if odd:
+        raise InputError(
+            f"Masks ask for bits or classes that their files' numbers cannot have: {some(odd)}",
+            "bits and classes of the files' type",
+            "correct the mask, or the kind it is said to be of",
+        )
+
+
 # -- places ------------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +191,7 @@ def _place(grid: Grid, file: Grid, name: str) -> Place | None:
     offset = grid.offset_of(file)
     if offset == (0, 0) and (file.width, file.height) == (grid.width, grid.height):
         return None
-    if offset is None and not (file.is_placed and grid.is_placed):
+    if not (file.is_placed and grid.is_placed):
         raise InputError(
             f"{name} has no georeference, and {file.width}×{file.height} px instead of {grid.width}×{grid.height}",
             "a CRS and a transform in the file or in its STAC item, or the pixels of the scenes",

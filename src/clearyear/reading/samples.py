@@ -14,27 +14,29 @@ from clearyear.reading.resample import array, is_invalid
 def harmonise(samples: NDArray[Any], add: int, invalid: NDArray[Any]) -> None:
     """Add a number to the valid samples, in place; nodata and saturated values stay what they are.
 
-    A sum below 1 becomes 1 and one beyond the type its greatest: it was seen. One that comes to an invalid value goes
-    on to the next number that is none. Sums of floats are what they are.
+    A sum below 1 becomes 1 in unsigned types, and one beyond any type its end: it was seen. One that comes to an
+    invalid value goes on to the next number that is none. Sums of floats are what they are.
 
     Args:
         samples: (H, W) of one band.
         add: what is added.
         invalid: the invalid values, in the samples' type; NaN always is.
     """
-    highest = int(np.iinfo(samples.dtype).max) if samples.dtype.kind in "ui" else 0
-    harmonise_kernel(str(samples.dtype))(samples, add, invalid, highest)
+    kind = samples.dtype.kind
+    highest = int(np.iinfo(samples.dtype).max) if kind in "ui" else 0
+    lowest = int(np.iinfo(samples.dtype).min) if kind == "i" else 1
+    harmonise_kernel(str(samples.dtype))(samples, add, invalid, lowest, highest)
 
 
 @cache
 def harmonise_kernel(dtype: str) -> Any:
     """Compile ``_harmonise`` for samples of a type."""
     of = getattr(types, dtype)
-    signature = types.void(array(of, 2, written=True), types.int64, array(of, 1), types.int64)
+    signature = types.void(array(of, 2, written=True), types.int64, array(of, 1), types.int64, types.int64)
     return numba.njit(signature, nogil=True, cache=True)(_harmonise)
 
 
-def _harmonise(samples, add, invalid, highest):  # type: ignore[no-untyped-def]
+def _harmonise(samples, add, invalid, lowest, highest):  # type: ignore[no-untyped-def]
     for i in range(samples.shape[0]):
         for j in range(samples.shape[1]):
             value = samples[i, j]
@@ -43,7 +45,7 @@ def _harmonise(samples, add, invalid, highest):  # type: ignore[no-untyped-def]
             if highest == 0:
                 samples[i, j] = value + add
                 continue
-            total = min(max(np.int64(value) + add, 1), highest)
+            total = min(max(np.int64(value) + add, lowest), highest)
             while total < highest and is_invalid(total, invalid):
                 total += 1
             while is_invalid(total, invalid):

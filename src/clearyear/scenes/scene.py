@@ -70,7 +70,7 @@ class Scene(BaseModel):
     """Band name → how its file lies, for those whose grid is not the plan's."""
     add: dict[str, int] = {}
     """Band name → what is added to its valid numbers, so that all scenes count alike: −1000 where a processing
-    baseline has added 1000. A sum below 1 becomes 1: it was seen."""
+    baseline has added 1000. Of unsigned numbers a sum below 1 becomes 1: it was seen."""
     sign: str = Field(default="", pattern=f"^({SIGNER})?$")
     """Who signs ``assets`` when they are read; see ``signing.signer``. They are kept without a signature then."""
     hides: tuple[str, ...] = ()
