@@ -242,7 +242,7 @@ def test_several_crss_need_one_for_the_result(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"several CRSs: EPSG:32631 \(2 files\); EPSG:32630 \(1 files\)") as caught:
         plan_of(scenes, resolution=10)
     assert "--crs" in caught.value.do
-    with pytest.raises(InputError, match="1 of 3 files do not share the pixels of the others: d: 10×10 at 779221"):
+    with pytest.raises(InputError, match="1 of 3 files do not share the pixels of the others: d: 10×10 in EPSG:32630"):
         plan_of(scenes, area="0.4,44.1,0.6,44.3")
     plan = plan_of(scenes, crs="EPSG:32631", resolution=10)
     assert [bool(s.places) and s.places["data"].offset is None for s in plan.scenes] == [False, False, True]
