@@ -95,18 +95,29 @@ def test_what_is_not_to_be_trusted_is_refused(tmp_path: Path, kind: str) -> None
     assert left == {tmp_path / "in" / name}
 
 
+@pytest.mark.parametrize("where", ["a pixel", "the checksum", "the length"])
+def test_a_flipped_bit_is_found_by_the_checksum_of_gzip(tmp_path: Path, where: str) -> None:
+    """Stored without compression, so that nothing but the checksum can tell."""
+    data = bytearray(gzip.compress(gzip.decompress(tgz({"a.avg_rade9h.tif": DATA})), compresslevel=0))
+    data[{"a pixel": data.index(DATA) + 3000, "the checksum": -8, "the length": -4}[where]] ^= 1
+    with pytest.raises(ReadError, match=r"m\.tgz cannot be unpacked"):
+        try_unpack(tmp_path, bytes(data))
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["m.tgz"]
+
+
 def test_links_beside_the_wanted_file_are_passed_over(tmp_path: Path) -> None:
     data = tar_of(("out", b"", LINK, "/"), ("out/a.txt", b"x", FILE, ""), ("a.avg_rade9h.tif", DATA, FILE, ""))
     assert try_unpack(tmp_path, data).read_bytes() == DATA
 
 
-@pytest.mark.parametrize("kind", ["wanted", "passed over", "zip"])
+@pytest.mark.parametrize("kind", ["wanted", "passed over", "after the end", "zip"])
 def test_more_than_is_allowed_is_refused(tmp_path: Path, kind: str) -> None:
     """A bomb: a thousand times what it weighs."""
     zeros = bytes(5_000_000)
     data = {
         "wanted": tgz({"a.avg_rade9h.tif": zeros}),
         "passed over": tgz({"bomb": zeros, "a.avg_rade9h.tif": DATA}),
+        "after the end": gzip.compress(gzip.decompress(tgz({"a.avg_rade9h.tif": DATA})) + zeros),
         "zip": zip_of(("a.avg_rade9h.tif", zeros, 0o100644)),
     }[kind]
     with pytest.raises(ReadError, match="bytes"):

@@ -78,16 +78,18 @@ def _tar_members(archive: Path, most_bytes: int) -> Iterator[_Member]:
     """One after the other, from front to back: a compressed tar has no list of contents."""
     opener: Any = open if archive.name.lower().endswith(".tar") else gzip.open
     with opener(archive, "rb") as raw, tarfile.open(fileobj=_Bounded(raw), mode="r:") as tar:  # type: ignore[call-overload]
-        total = 0
+        total, too_much = 0, f"{archive.name} unpacks to more than {most_bytes:,} bytes or {_MOST_MEMBERS:,} files"
         for number, member in enumerate(tar):
             total += member.size  # what is passed over is decompressed all the same
             if number >= _MOST_MEMBERS or total > most_bytes or member.size < 0:
-                raise ReadError(
-                    f"{archive.name} unpacks to more than {most_bytes:,} bytes or {_MOST_MEMBERS:,} files",
-                    uri=str(archive),
-                )
+                raise ReadError(too_much, uri=str(archive))
             content = tar.extractfile(member) if member.isreg() else None
             yield member.name, content is not None, member.size, content or io.BytesIO()
+        # tarfile stops at the mark of the archive's end; gzip's checksum of all that was read lies beyond it.
+        while rest := raw.read(_CHUNK):
+            total += len(rest)
+            if total > most_bytes:
+                raise ReadError(too_much, uri=str(archive))
 
 
 class _Bounded:
