@@ -325,6 +325,22 @@ def test_a_run_of_clearyear_with_its_periods_and_bands(scenes: Path, tmp_path: P
     assert str(tmp_path / "z" / "luminance-median-count_2023--P1Y_p.csv") in layer.tables
 
 
+@pytest.mark.parametrize("naming", ["{product}_{start:%Y-%m}", "monthly-mosaic-{start:%Y-%m}", ""])
+def test_the_period_is_the_runs_whatever_its_files_are_called(scenes: Path, tmp_path: Path, naming: str) -> None:
+    plan = finished(scenes, tmp_path / "run", period="2023-06--P3M", tile_size=64, naming=naming or None)
+    [raster] = find_rasters(ZonalJob(raster=str(tmp_path / "run"), polygons="p.gpkg", out=str(tmp_path / "z")))
+    assert (raster.product, raster.period) == (plan.product.name, plan.period)
+
+
+def test_every_band_of_a_run_with_a_file_for_each(scenes: Path, tmp_path: Path) -> None:
+    finished(scenes, tmp_path / "run", tile_size=64, outputs="per-band", layers=["count"])
+    job = ZonalJob(raster=str(tmp_path / "run"), polygons="p.gpkg", out=str(tmp_path / "z"))
+    found = {r.product.removeprefix("luminance-median"): r.band_names for r in find_rasters(job)}
+    assert found == {"": ("red",), "-green": ("green",), "-blue": ("blue",)}
+    [count] = find_rasters(job.model_copy(update={"layer": "count"}))
+    assert count.band_names == ("count",)
+
+
 def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) -> None:
     out = tmp_path / "z"
     path = polygons_file(tmp_path, shapes={"hole": SHAPES["hole"]})

@@ -107,7 +107,8 @@ class ZonalJob(ZonalSettings):
     layer: str | None = Field(
         default=None,
         title="Layer",
-        description="Of a run of clearyear: composite, count. Left out: the picture itself.",
+        description="Of a run of clearyear: composite, count, or the band of a run with a file for each. Left out: the "
+        "picture itself, all its files.",
     )
     allow_missing: bool = Field(
         default=False,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -90,7 +91,7 @@ def _find_rasters(job: ZonalJob) -> list[Raster]:
             "correct the address, or see `clearyear report` for why there is none",
             uri=shown(job.raster),
         )
-    found = [_published(entry, store.read(entry.name), job) for entry in items]
+    found = [raster for entry in items for raster in _published(entry, store.read(entry.name), job)]
     gaps = [f"{r.product}, {r.period.label if r.period else ''}" for r in found if not r.complete]
     if gaps and not job.allow_missing:
         raise InputError(
@@ -125,38 +126,61 @@ def _lone(job: ZonalJob) -> Raster:
     )
 
 
-def _published(item: Entry, data: bytes, job: ZonalJob) -> Raster:
-    """What a run's STAC item says: it is written last, so that its mosaic is whole."""
-    folder = item.uri.rpartition("/")[0]
+def _published(item: Entry, data: bytes, job: ZonalJob) -> list[Raster]:
+    """What a run's STAC item says: it is written last, so that its mosaics are whole."""
+    folder = open_store(item.uri.rpartition("/")[0])
+    found = []
     try:
         document = json.loads(data)
-        product, _, label = document["id"].rpartition("_")
+        product, period = _whose(document)
         layers: dict[str, Any] = {k: a for k, a in document["assets"].items() if "data" in a.get("roles", [])}
-        layer = job.layer or next(iter(layers))
-        if layer not in layers:
-            raise InputError(f"{shown(item.uri)} has no layer {layer!r}", f"one of {', '.join(layers)}", "choose one")
-        name = layers[layer]["href"].removeprefix("./")
-        names = _names([band["name"] for band in layers[layer]["bands"]])
-        complete = bool(document["properties"]["clearyear:complete"])
-        period = parse_period(label)
+        for layer in _chosen(layers, job.layer, item.uri):
+            name = layers[layer]["href"].removeprefix("./")
+            names = _names([band["name"] for band in layers[layer]["bands"]])
+            entry = folder.stat(name)
+            if entry is None:
+                raise InputError(f"The published {folder.root}/{name} is gone", "the mosaic", "run `clearyear repair`")
+            found.append(
+                Raster(
+                    uri=entry.uri,
+                    version=entry.version,
+                    product=product + ("" if layer == next(iter(layers)) else f"-{layer}"),
+                    period=period,
+                    band_names=names,
+                    complete=bool(document["properties"]["clearyear:complete"]),
+                )
+            )
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise InputError(
             f"{shown(item.uri)} is no item of clearyear's ({type(error).__name__}: {error})",
             "the item a run has published",
             "leave it out",
         ) from error
-    entry = open_store(folder).stat(name)
-    if entry is None:
-        raise InputError(f"The published {folder}/{name} is gone", "the mosaic", "run `clearyear repair`")
-    suffix = "" if layer == next(iter(layers)) else f"-{layer}"
-    return Raster(
-        uri=entry.uri,
-        version=entry.version,
-        product=product + suffix,
-        period=period,
-        band_names=names,
-        complete=complete,
-    )
+    return found
+
+
+def _whose(document: dict[str, Any]) -> tuple[str, Period]:
+    """Product and period of an item. Its id is what a run's naming made of them, and may tell neither."""
+    product = document.get("collection")
+    if product is None:  # a month of night lights, which has no naming
+        product, _, label = document["id"].rpartition("_")
+        return product, parse_period(label)
+    said = document["properties"]
+    start, last = (datetime.fromisoformat(said[key]) for key in ("start_datetime", "end_datetime"))
+    label = said["title"].removeprefix(f"{product}, ")
+    return product, Period(start=start, end=last + timedelta(seconds=1), label=label)
+
+
+def _chosen(layers: dict[str, Any], asked: str | None, uri: str) -> list[str]:
+    """The files that are measured: the one that is asked for, or all that the picture is kept in."""
+    if asked in (None, "composite") and "composite" not in layers:
+        # A file for each band: "The composite: red", "The composite: green".
+        titles = {key: asset["title"].partition(": ")[0] for key, asset in layers.items()}
+        return [key for key in layers if titles[key] == next(iter(titles.values()))]
+    asked = asked or "composite"
+    if asked not in layers:
+        raise InputError(f"{shown(uri)} has no layer {asked!r}", f"one of {', '.join(layers)}", "choose one")
+    return [asked]
 
 
 def plain(text: str) -> str:
