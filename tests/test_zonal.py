@@ -368,6 +368,18 @@ def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) ->
     assert len((out / "series_r_p.csv").read_text().splitlines()) == 1 + 2
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_that_is_cut_is_made_anew(tmp_path: Path, raster: Path, ending: str) -> None:
+    path = polygons_file(tmp_path, shapes={"hole": SHAPES["hole"]})
+    job = ZonalJob(raster=str(raster), polygons=str(path), out=str(tmp_path / "z"), pictures=False)
+    table = Path(run_zonal(job).tables[0]).with_suffix(f".{ending}")
+    whole = table.read_bytes()
+    table.write_bytes(whole[:40])
+    assert run_zonal(job).computed == 1
+    assert table.read_bytes() == whole
+    assert run_zonal(job).computed == 0
+
+
 def test_an_incomplete_mosaic_is_refused_unless_allowed(scenes: Path, poisoned: Path, tmp_path: Path) -> None:
     from clearyear.errors import WindowError
     from clearyear.job import Job

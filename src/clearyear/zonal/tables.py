@@ -5,6 +5,7 @@ refused. ``series_…`` holds all periods of a product and the same polygons, pu
 """
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ class TableRecord(BaseModel):
     rows: int
     csv: str
     parquet: str
+    sha256: dict[str, str] = {}
+    """Of both files as they were written; nothing in records of before, whose tables are made anew."""
     made_by: str = f"clearyear {__version__}"
 
 
@@ -90,7 +93,7 @@ def known_record(store: Store, stem: str) -> TableRecord | None:
 
 
 def is_current(store: Store, record: TableRecord) -> bool:
-    """Whether this very table lies there already.
+    """Whether this very table lies there already, in files that are as they were written.
 
     Raises:
         InputError: the name is taken by the table of another raster or of other polygons.
@@ -106,17 +109,26 @@ def is_current(store: Store, record: TableRecord) -> bool:
             "choose another destination, or another name for the polygons or the product (name, product)",
             uri=store.uri(stem),
         )
-    made_by = {"made_by": there.made_by}
-    same = there.model_copy(update=made_by) == record.model_copy(update=made_by)
-    return same and store.stat(record.csv) is not None and store.stat(record.parquet) is not None
+    same = record.model_copy(update={"made_by": there.made_by, "sha256": there.sha256}) == there
+    return same and all(_is_whole(store, there, name) for name in (there.csv, there.parquet))
+
+
+def _is_whole(store: Store, record: TableRecord, name: str) -> bool:
+    return store.stat(name) is not None and _sha256(store.read(name)) == record.sha256.get(name)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_table(store: Store, record: TableRecord, rows: Sequence[dict[str, Any]], polygons: Polygons) -> None:
     """Write a table in both forms, then its record."""
     store.remove(record.csv.removesuffix(".csv") + RECORD)
-    store.write(record.csv, to_csv(rows))
     frame = polygons.frame.merge(_frame(rows), on="polygon", how="right")
-    store.write(record.parquet, to_parquet(frame))
+    files = {record.csv: to_csv(rows), record.parquet: to_parquet(frame)}
+    for name, data in files.items():
+        store.write(name, data)
+    record = record.model_copy(update={"sha256": {name: _sha256(data) for name, data in files.items()}})
     store.write(record.csv.removesuffix(".csv") + RECORD, (record.model_dump_json(indent=1) + "\n").encode())
 
 
