@@ -48,6 +48,9 @@ def test_what_says_no_bands_is_refused(text: str) -> None:
         (b"my file,number of bands\na.tif,3\n", "my file,number of bands\n", ["a.tif,3\n"]),
         (b"scan.img,3\na.tif,3\n", "", ["scan.img,3\n", "a.tif,3\n"]),
         ("grün.tif,3\n".encode(), "", ["grün.tif,3\n"]),
+        (b"https://h/x.tif?sig=1,\ny.tif,3\n", "", ["https://h/x.tif?sig=1,\n", "y.tif,3\n"]),
+        (b"gs://b/scene1,three\n", "", ["gs://b/scene1,three\n"]),
+        (b"scan.img,\n", "", ["scan.img,\n"]),
     ],
 )
 def test_a_list_as_it_came(data: bytes, head: str, texts: list[str]) -> None:

@@ -222,10 +222,12 @@ def _with_bands(row: Row, bands: Bands) -> Row:
 
 
 def _is_head(cells: Sequence[str]) -> bool:
-    """Whether a first row names columns: no image, and beside it no bands."""
-    if cells[0].lower() in _HEADS:
+    """Whether a first row names columns: no image and no address, and beside it something that is no bands."""
+    name = cells[0].lower()
+    if name in _HEADS:
         return True
-    return not cells[0].lower().endswith(_TIFF) and len(cells) > 1 and not cells[1][:1].isdecimal()
+    is_image = "/" in name or without_query(name).endswith(_TIFF)
+    return not is_image and len(cells) > 1 and cells[1] != "" and not cells[1][0].isdecimal()
 
 
 def _stem(name: str) -> str:
