@@ -12,6 +12,7 @@ import pystac
 import pytest
 import rasterio
 from affine import Affine
+from conftest import write_scene
 from loopback.http import HttpServer
 from PIL import Image
 
@@ -224,13 +225,66 @@ def test_integers_without_a_mark_for_gaps_ask_for_one(tmp_path: Path) -> None:
     job = job_of(f"{tmp_path}/{{yyyymm}}_{{tile}}.tif", tmp_path / "out", tiles=bounds, allow_missing=True)
     report = run(job)
     assert report.status == "failed"
-    assert "no value of uint16 marks their place" in report.problem
+    assert "no value of uint16 marks them" in report.problem
     report = run(job.model_copy(update={"nodata": 65535, "overwrite": True}))
     assert report.status == "incomplete"
     found = months.read(report.mosaic or "")
     assert found.shape == (20, 40)
     assert np.array_equal(found[:, :20], pixels)
     assert (found[:, 20:] == 65535).all()
+
+
+SQUARES = {"west": (0, 0, 20, 20), "east": (20, 0, 40, 20), "below": (20, -20, 40, 0)}
+
+
+def squares(folder: Path, *names: str, **changes: Any) -> LightsJob:
+    """A month of integer tiles without nodata; the last one has other tags, or a mask inside."""
+    for name in names:
+        left, _, _, top = SQUARES[name]
+        pixels = np.arange(800, dtype=np.int16).reshape(2, 20, 20)
+        place = Affine(1, 0, left, 0, -1, top)
+        path = write_scene(folder / f"202301_{name}.tif", pixels, nodata=None, crs="EPSG:4326", transform=place)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = changes.get("names", ("avg", "cvg"))
+        dataset.scales, dataset.offsets = changes.get("scales", (1, 1)), changes.get("offsets", (0, 0))
+        if changes.get("masked"):
+            dataset.write_mask(np.zeros((20, 20), bool))
+    bounds = {name: SQUARES[name] for name in names}
+    return job_of(f"{folder}/{{yyyymm}}_{{tile}}.tif", folder / "out", tiles=bounds)
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"names": ("cvg", "avg")}, "east: band 1 is cvg instead of avg"),
+        ({"scales": (0.1, 1), "offsets": (5, 0)}, "east: scale and offset × 0.1 + 5, × 1 + 0 instead of × 1 + 0"),
+        ({"masked": True}, "Pixels are hidden by a mask in the tiles east"),
+    ],
+)
+def test_tiles_whose_numbers_mean_something_else_are_refused(tmp_path: Path, odd: Any, said: str) -> None:
+    squares(tmp_path, "west")
+    west = (tmp_path / "202301_west.tif").read_bytes()
+    job = squares(tmp_path, "west", "east", **odd)
+    (tmp_path / "202301_west.tif").write_bytes(west)
+    report = run(job)
+    assert (report.status, report.mosaic) == ("failed", None)
+    assert said in report.problem
+
+
+def test_the_mosaic_has_the_scale_of_its_tiles(tmp_path: Path) -> None:
+    report = run(squares(tmp_path, "west", scales=(0.1, 2), offsets=(5, 0)))
+    with rasterio.open(report.mosaic or "") as dataset:
+        assert (dataset.scales, dataset.offsets, dataset.descriptions) == ((0.1, 2), (5, 0), ("avg", "cvg"))
+
+
+def test_places_where_no_tile_is_expected_are_no_zeros(tmp_path: Path) -> None:
+    job = squares(tmp_path, "west", "below")
+    report = run(job)
+    assert report.status == "failed"
+    assert "no value of int16 marks them" in report.problem
+    report = run(job.model_copy(update={"nodata": -1, "overwrite": True}))
+    assert report.status == "complete"
+    assert (months.read(report.mosaic or "")[:20, 20:] == -1).all()
 
 
 def test_another_jobs_month_is_not_replaced(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
@@ -18,8 +19,10 @@ from clearyear.lights.picture import light_picture
 from clearyear.lights.report import MonthReport, Status, missing_csv, now
 from clearyear.lights.tiles import Tile
 from clearyear.publish import scratch_error
+from clearyear.reading.inner_mask import mask_of
 from clearyear.scenes.headers import Header, read_header
 from clearyear.stores import Store, open_store
+from clearyear.stores.local import local_version
 from clearyear.window import LayerFile
 
 
@@ -55,7 +58,7 @@ def join_month(month: Month, tiles: Sequence[Tile]) -> MonthReport:
     store.write(MONTH, (json.dumps({"id": month_id, **record}, indent=1) + "\n").encode())
     try:
         layout = lay_out(headers, expected_tiles(month.job))
-        nodata = mosaic.fill_value(layout, month.job.nodata, gaps=bool(missing))
+        nodata = mosaic.fill_value(layout, month.job.nodata, gaps=bool(missing) or layout.has_gaps)
         file = _publish(month, store, layout, tiles, nodata=nodata, month_id=month_id)
     except ReadError as error:
         # What its header promised its pixels do not hold: then it is not there.
@@ -145,7 +148,8 @@ def _with_headers(tiles: Sequence[Tile]) -> tuple[list[Tile], dict[str, Header]]
     for tile in tiles:
         if tile.status == "ok":
             try:
-                headers[tile.name] = read_header(tile.raster)
+                masked = mask_of(tile.raster, local_version(tile.raster) or "") > 0
+                headers[tile.name] = replace(read_header(tile.raster), hides=masked)
             except ReadError as error:
                 answered.append(_failed(tile, f"cannot be opened: {error.found}"))
                 continue

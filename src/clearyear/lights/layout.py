@@ -22,7 +22,12 @@ class Layout:
     grid: Grid
     places: dict[str, Window]
     header: Header
-    """Bands, dtype, nodata and names, the same for all."""
+    """Bands, dtype, nodata, scales and names, the same for all."""
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there are pixels in which no tile is expected."""
+        return sum(place.n_pixels for place in self.places.values()) < self.grid.width * self.grid.height
 
 
 def lay_out(headers: Mapping[str, Header], declared: Mapping[str, Bounds]) -> Layout:
@@ -34,8 +39,8 @@ def lay_out(headers: Mapping[str, Header], declared: Mapping[str, Bounds]) -> La
             tile that is absent leaves its place empty.
 
     Raises:
-        InputError: a tile differs in CRS, pixel size, bands, dtype or nodata; is off the grid; lies elsewhere than
-            declared; or two overlap. They are named.
+        InputError: a tile differs in CRS, pixel size, bands, dtype, nodata or scale; hides pixels by a mask; is off the
+            grid; lies elsewhere than declared; or two overlap. They are named.
     """
     first = next(name for name in declared if name in headers)
     header = headers[first]
@@ -75,14 +80,35 @@ def _refuse_odd(headers: Mapping[str, Header], first: str) -> None:
             # Over the whole tile the difference must stay below the slack.
             if abs(mine[n] / theirs[n] - 1) * max(header.grid.width, header.grid.height) > _SLACK:
                 found.append(f"pixel {axis} {mine[n]} instead of {theirs[n]}")
+        if not found:
+            found = _other_meaning(header, headers[first])
         if found:
             odd.append(f"{name}: {', '.join(found)}")
     if odd:
         raise InputError(
             f"{len(odd)} of {len(headers)} tiles differ from {first}: {'; '.join(odd)}",
-            "one CRS, pixel size, band count, dtype and nodata for all; nothing is resampled",
+            "one CRS, pixel size, band count and names, dtype, nodata and scale for all; nothing is resampled",
             "see whether these files are of the same product and version",
         )
+    if hiding := [name for name, header in headers.items() if header.hides]:
+        raise InputError(
+            f"Pixels are hidden by a mask in the tiles {', '.join(hiding)}",
+            "tiles whose own values say which pixels have none",
+            "put a nodata value in their place, and name it: nodata",
+        )
+
+
+def _other_meaning(header: Header, first: Header) -> list[str]:
+    """In words: by what the same numbers mean something else in two tiles of as many bands."""
+    pairs = enumerate(zip(header.band_names, first.band_names, strict=True), start=1)
+    # One without a name contradicts none.
+    found = [
+        f"band {n} is {mine} instead of {theirs}" for n, (mine, theirs) in pairs if mine and theirs and mine != theirs
+    ]
+    if header.laws != first.laws:
+        both = [", ".join(f"× {scale:g} + {offset:g}" for scale, offset in of.laws) for of in (header, first)]
+        found.append(f"scale and offset {both[0]} instead of {both[1]}")
+    return found
 
 
 def _place(name: str, header: Header | None, first: Header, declared: Mapping[str, Bounds], first_name: str) -> _Box:

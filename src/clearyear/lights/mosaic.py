@@ -12,6 +12,7 @@ from clearyear.grid import Window
 from clearyear.lights.layout import Layout
 from clearyear.progress import report_progress
 from clearyear.reading.sources import source_of
+from clearyear.scenes.laws import NONE
 from clearyear.stores.local import local_version
 
 _BAND_BYTES = 64 << 20
@@ -50,6 +51,8 @@ def build(
             for index, name in enumerate(header.band_names, start=1):
                 if name:
                     dataset.set_band_description(index, name)
+            if any(law != NONE for law in header.laws):
+                dataset.scales, dataset.offsets = zip(*header.laws, strict=True)
             for number, (tile, path) in enumerate(rasters.items()):
                 report_progress("tiles", number, len(rasters))
                 _copy(tile, path, layout, dataset)
@@ -72,7 +75,7 @@ def fill_value(layout: Layout, asked: float | None, *, gaps: bool) -> float | No
         return float("nan")
     if value is None and gaps:
         raise InputError(
-            f"Tiles are absent, and no value of {dtype} marks their place: the files have no nodata tag",
+            f"Some places have no tile, and no value of {dtype} marks them: the files have no nodata tag",
             "a value that no pixel has",
             "name one: nodata",
         )
