@@ -18,9 +18,10 @@ from clearyear.completeness import WindowStatus, check_plan, with_cause
 from clearyear.errors import BatchError, ClearyearError, IncompleteError, InputError
 from clearyear.mosaic import Mosaic
 from clearyear.plan import Plan
-from clearyear.prepare import check_scenes, known_plan
+from clearyear.prepare import check_scenes
 from clearyear.progress import report_progress, stopped_by_errors
 from clearyear.publish import finish
+from clearyear.published import tiles_digest
 from clearyear.report import Report
 from clearyear.selection import select_windows
 from clearyear.stores import Store, open_store, split_uri
@@ -81,7 +82,6 @@ def carry_out(
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
         progress = Progress(len(pending))
         failures = compute(progress=progress)
-        known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
         asked = set(pending)
         progress.end(sum(s.is_done for s in statuses if s.id in asked))
@@ -174,10 +174,10 @@ def causes_of(future: "PrefectFuture[Any]", window_ids: Sequence[str]) -> dict[s
     return dict.fromkeys(window_ids, cause)
 
 
-def join(plan: Plan, _store: Store, _statuses: Sequence[WindowStatus]) -> Mosaic:
-    """The mosaic, published by the mosaic task, which looks for itself."""
+def join(plan: Plan, _store: Store, statuses: Sequence[WindowStatus]) -> Mosaic:
+    """The mosaic, published by the mosaic task, which looks for itself whether these tiles are there."""
     report_progress("mosaic", 0, 1)
-    written = mosaic_task(plan.destination, plan.digest)
+    written = mosaic_task(plan.destination, plan.digest, tiles_digest(statuses))
     report_progress("mosaic", 1, 1)
     return Mosaic.model_validate(written)
 

@@ -76,7 +76,7 @@ LAYERS = [
     },
     {"window", "completeness", "budget", "batch", "sizing", "cost"},
     {"pictures", "visual", "mosaic", "remedy", "report", "report_text", "stac", "warm"},
-    {"views", "selection", "catalog"},
+    {"views", "selection", "catalog", "published"},
     {"finding", "job_product", "differences"},
     {"convert"},
     {"prepare"},

@@ -15,7 +15,7 @@ from clearyear.errors import WindowError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan
-from clearyear.publish import published
+from clearyear.published import published
 from clearyear.reducers import REDUCERS
 from clearyear.report import is_allowed
 from clearyear.stores import Store, open_store
@@ -103,7 +103,8 @@ def test_missing_a_layer_was_never_written(plan: Plan, store: Store) -> None:
 
 
 def test_missing_the_window_failed(plan: Plan, store: Store) -> None:
-    """Its earlier tiles may still lie there; they are not what was asked for last."""
+    """Its earlier tiles may still lie there; without their record they are nothing."""
+    store.remove(plan.record_name(plan.windows[5]))
     gone = Path(plan.scenes[2].uri)
     gone.rename(gone.with_suffix(".away"))
     with pytest.raises(WindowError):

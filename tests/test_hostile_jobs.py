@@ -20,7 +20,8 @@ from clearyear.errors import ClearyearError, InputError, StoreError
 from clearyear.job import Job, make_job
 from clearyear.plan import Plan
 from clearyear.prepare import find_plan, make_plan, prepare
-from clearyear.publish import published, survey
+from clearyear.publish import survey
+from clearyear.published import published
 from clearyear.redact import redact
 from clearyear.report import make_report
 from clearyear.report_text import missing_csv

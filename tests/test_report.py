@@ -17,7 +17,8 @@ from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import InputError
 from clearyear.mosaic import Mosaic
 from clearyear.prepare import find_plan
-from clearyear.publish import published, survey
+from clearyear.publish import survey
+from clearyear.published import published
 from clearyear.reading.stack import FailedRead
 from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv

@@ -18,7 +18,8 @@ from clearyear.errors import InputError
 from clearyear.job import Job, make_job
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, put_down
-from clearyear.publish import join_windows, published
+from clearyear.publish import join_windows
+from clearyear.published import published
 from clearyear.scenes.laws import tag_laws
 from clearyear.stores import open_store
 from clearyear.window import compute_window

@@ -146,6 +146,8 @@ def _check_file(file: LayerFile, store: Store, look: _Look) -> tuple[Status, str
     try:
         digest = hashlib.sha256(store.read(file.name)).hexdigest()
     except StoreError as error:
+        if error.transient:
+            raise
         return Status.MISSING, error.found
     if digest != file.sha256:
         return Status.INVALID, f"{file.name} is damaged: its SHA-256 is {digest[:12]}…, {file.sha256[:12]}… was written"

@@ -63,7 +63,6 @@ def _carry_out(plan: Plan, windows: Sequence[Window], budget: Budget) -> Report:
     if ids:
         store.remove(plan.item_name)  # the sign of completion must not outlast what it stands for
         failures = _compute(plan, [window for window in windows if window.id in ids], store, budget)
-        known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
         statuses = [with_cause(s, failures) for s in check_plan(plan, store)]
     return finish(plan, store, statuses, selected)
 
@@ -72,6 +71,7 @@ def _compute(plan: Plan, windows: Sequence[Window], store: Store, budget: Budget
     """Window id → why it failed, for those that did."""
 
     def one(window: Window) -> dict[str, str]:
+        known_plan(plan.destination, plan.digest)  # another run's tiles are not ours to write over
         try:
             compute_windows(plan, [window], store, threads=budget.threads, window_bytes=budget.window_bytes)
         except BatchError as error:

@@ -8,7 +8,7 @@ from clearyear.completeness import WindowStatus
 from clearyear.errors import InputError
 from clearyear.plan import Plan
 from clearyear.prepare import plan_at
-from clearyear.publish import published
+from clearyear.published import published
 from clearyear.runs import PLAN
 from clearyear.stores import Store
 

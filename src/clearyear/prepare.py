@@ -24,6 +24,10 @@ from clearyear.views import windows_csv, windows_geojson
 
 log = logging.getLogger(__name__)
 
+_FIXED = (PLAN, "windows.csv", "windows.geojson", "tile_map.png", "missing.csv", "report.md", "report.json")
+_ENDINGS = (".tif", ".json", ".jpg", ".sha256")
+"""What a run's files are called, or end in after its product and period."""
+
 
 def make_plan(job: Job, *, due: datetime | None = None) -> Plan:
     """Find the scenes and lay out the windows; writes nothing.
@@ -177,6 +181,8 @@ def _other_plan(plan: Plan, store: Store, *, overwrite: bool) -> bool:
             return False
         found, only_times = differences(before, plan)
     except ClearyearError as error:
+        if error.transient:
+            raise
         found, only_times = [error.found], False
     if not overwrite:
         do = "choose another --out or --product, or pass --overwrite (overwrite: true) to replace it (windows that "
@@ -193,9 +199,23 @@ def _other_plan(plan: Plan, store: Store, *, overwrite: bool) -> bool:
 
 
 def _withdraw(plan: Plan, store: Store) -> None:
-    """Another plan takes the place: what was published goes, the item first; so do tiles it has no window for."""
+    """Another plan takes the place: what was published goes, the item first; so do tiles it has no window for.
+
+    Only what has a name that runs give: whatever else lies there is the user's. The old plan goes last, since without
+    it nobody would look for the rest.
+    """
     ours = {plan.record_name(w) for w in plan.windows}
     ours |= {plan.tile_name(w, file) for w in plan.windows for file in plan.files}
-    names = [entry.name for entry in store.entries() if entry.name not in ours]
-    for name in sorted(names, key=lambda n: not n.endswith(".stac-item.json")):
+    try:
+        stems: tuple[str, ...] = (plan.stem, plan_at(plan.destination).stem)
+    except ClearyearError:
+        stems = (plan.stem,)
+    names = [entry.name for entry in store.entries() if entry.name not in ours and _is_of_a_run(entry.name, stems)]
+    for name in sorted(names, key=lambda n: (not n.endswith(".stac-item.json"), n == PLAN)):
         store.remove(name)
+
+
+def _is_of_a_run(name: str, stems: tuple[str, ...]) -> bool:
+    folder, _, last = name.rpartition("/")
+    named = last.startswith(tuple(stem + after for stem in stems for after in "_.")) and last.endswith(_ENDINGS)
+    return (folder in ("", "tiles") and named) or name in _FIXED

@@ -1,8 +1,6 @@
 """From finished windows to a published composite, and what is published of a plan."""
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -14,19 +12,18 @@ from rasterio.errors import RasterioError
 from clearyear.catalog import refresh_catalog
 from clearyear.cog.geotiff import problems
 from clearyear.completeness import WindowStatus, check_plan, left_out
-from clearyear.errors import ClearyearError, InputError, ReadError, StoreError
+from clearyear.errors import ClearyearError, InputError, StoreError
 from clearyear.mosaic import Mosaic, build_mosaic
 from clearyear.pictures import preview, tile_map
 from clearyear.plan import Plan
-from clearyear.prepare import find_plan
+from clearyear.prepare import find_plan, known_plan
+from clearyear.published import is_still_there, mend, published, tiles_digest
 from clearyear.reading.gdal import words
 from clearyear.report import Report, is_allowed, make_report
 from clearyear.report_text import markdown, missing_csv
 from clearyear.runs import PLAN
-from clearyear.stac import LAW_FIELDS, law_fields, make_item
+from clearyear.stac import make_item
 from clearyear.stores import Store, gdal_path, open_store, parent_of
-from clearyear.stores.pieces import digest_of
-from clearyear.window import LayerFile
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +42,7 @@ def publish(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> Mosai
         mosaic = build_mosaic(plan, store, statuses)
     except (OSError, RasterioError, CPLE_BaseError) as error:
         raise scratch_error(store, error) from error
-    lines = [f"{file.sha256}  {file.name}\n" for file in mosaic.layers.values()]
-    store.write(f"{plan.stem}.sha256", "".join(lines).encode())
+    mend(plan, store, mosaic)
     return mosaic
 
 
@@ -80,11 +76,20 @@ def finish(
         selected: ids of the windows the run was asked for; the others are left out and say so.
         join: what publishes the mosaic; it is not called where too few windows are done.
     """
+    known_plan(plan.destination, plan.digest)  # what another run has put in its place is not ours to report on
+    if not is_allowed(plan, statuses) and store.stat(plan.item_name) is not None:
+        statuses = check_plan(plan, store)  # another run has ended meanwhile, with what was missing
     statuses = [s if s.id in selected else left_out(s, len(selected)) for s in statuses]
     allowed, problem = may_publish(plan, statuses)
     if problem and len(selected) < len(statuses):
         problem += f"; this run was of a selection of {len(selected)} windows"
-    mosaic = (published(plan, store, statuses)[0] or join(plan, store, statuses)) if allowed else None
+    mosaic = None
+    if allowed:
+        mosaic, _ = published(plan, store, statuses, of_these_tiles=True)
+        if mosaic is not None:
+            mend(plan, store, mosaic)
+    if allowed and mosaic is None:
+        mosaic = join(plan, store, statuses)
     return conclude(plan, store, statuses, mosaic, problem=problem)
 
 
@@ -104,62 +109,23 @@ def conclude(
             "missing_windows": [w.id for w in report.not_done],
             "failed_reads": [f.model_dump() for f in report.failed_scenes],
             "valid_share": report.valid_share,
-            "tiles": _tiles_digest(statuses),
+            "tiles": tiles_digest(statuses),
         }
         extras = {"preview": plan.preview_name, "tile_map": "tile_map.png", "plan": PLAN, "report": "report.json"}
         store.write(plan.item_name, make_item(plan, mosaic, facts, extras=extras).encode())
+        if not is_still_there(store, mosaic):
+            store.remove(plan.item_name)
+            raise StoreError(
+                f"Another run has put its own files in place of {', '.join(f.name for f in mosaic.layers.values())}",
+                "one run of a plan at a time",
+                "run it again: no window is computed twice",
+            )
     store.sweep()
     try:
         refresh_catalog(plan)
     except ClearyearError as error:
         log.warning("The catalogue is not brought up to date: %s", error)
     return report
-
-
-def published(plan: Plan, store: Store, statuses: Sequence[WindowStatus]) -> tuple[Mosaic | None, str]:
-    """What is published of this plan, byte for byte, or None and why not.
-
-    When all windows are done the mosaic must be made of these very tiles: one published with gaps, or before a window
-    was computed again, is not the result any more.
-    """
-    if store.stat(plan.item_name) is None:
-        return None, "no mosaic is published"
-    try:
-        item = json.loads(store.read(plan.item_name))
-        if item["properties"]["clearyear:plan"] != plan.id:
-            return None, "the published mosaic is another plan's"
-        if all(s.is_done for s in statuses) and item["properties"]["clearyear:tiles"] != _tiles_digest(statuses):
-            return None, "the published mosaic is made of other tiles than lie there now"
-        assets = {layer: item["assets"][layer] for layer in plan.published}
-        if any({k: a[k] for k in LAW_FIELDS if k in a} != law_fields(plan, key) for key, a in assets.items()):
-            return None, "the published mosaic says another scale or offset than the plan"
-        files = {
-            k: LayerFile(name=a["href"].removeprefix("./"), size=a["file:size"], sha256=a["file:checksum"][4:])
-            for k, a in assets.items()
-        }
-    except (ValueError, KeyError, TypeError):
-        return None, f"{plan.item_name} cannot be read"
-    for layer, file in files.items():
-        if file.name != plan.mosaic_name(layer):
-            return None, f"{plan.item_name} names {file.name!r} as its {layer}, which is none of this plan's"
-        try:
-            entry = store.stat(file.name)
-            if entry is None:
-                return None, f"the published {file.name} is gone"
-            if digest_of(entry) != file.sha256:
-                return None, f"the published {file.name} is damaged: its SHA-256 differs"
-        except (ReadError, StoreError) as error:
-            return None, f"the published {file.name} cannot be read: {error.found}"
-    return Mosaic(layers=files), ""
-
-
-def _tiles_digest(statuses: Sequence[WindowStatus]) -> str:
-    """One SHA-256 for the bytes of all tiles that are done."""
-    digest = hashlib.sha256()
-    for status in statuses:
-        if status.is_done and status.result is not None:
-            digest.update("".join(file.sha256 for _, file in sorted(status.result.layers.items())).encode())
-    return digest.hexdigest()
 
 
 def survey(plan: Plan) -> Report:

@@ -84,6 +84,8 @@ def compute_window(
             at the destination. ``transient`` where one of the failures may pass.
         StoreError, InputError: the tiles could not be written.
     """
+    from clearyear.completeness import check_window  # which knows windows, in turn
+
     started = time.monotonic()
     layers, used, failed = reduce_window(plan, window, threads=threads, window_bytes=window_bytes)
     fingerprint = plan.fingerprint(window)
@@ -92,7 +94,8 @@ def compute_window(
         record = WindowResult(
             id=window.id, status="failed", fingerprint=fingerprint, failed_reads=tuple(failed), cause=error.found
         )
-        store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
+        if not check_window(plan, window, store).is_done:  # another run may have done it
+            store.write(plan.record_name(window), record.model_dump_json(indent=1).encode())
         raise error
     counted = histogram(layers["count"])
     seen = window.n_pixels - counted.get(0, 0)
