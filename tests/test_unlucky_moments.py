@@ -144,7 +144,7 @@ def test_a_run_whose_plan_is_replaced_while_it_looks_leaves_the_other_s_result(
     job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = job(layers=["count"], overwrite=True)
-    after(monkeypatch, in_process, "check_plan", 2, lambda: monkeypatch.undo() or (run(other) and None))
+    after(monkeypatch, in_process, "check_plan", 2, lambda: run_alone(other, monkeypatch))
     with pytest.raises(InputError, match="is no longer the one this run began with"):
         run(job(select=[":6"]))
     assert survey(find_plan(other.out)).status == "complete"
@@ -154,7 +154,7 @@ def test_a_run_whose_plan_is_replaced_amid_its_windows_writes_no_more(
     job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = job(layers=["count"], overwrite=True)
-    after(monkeypatch, in_process, "compute_windows", 2, lambda: monkeypatch.undo() or (run(other) and None))
+    after(monkeypatch, in_process, "compute_windows", 2, lambda: run_alone(other, monkeypatch))
     with pytest.raises(InputError, match="is no longer the one this run began with"):
         run(job(workers=1))
     assert survey(find_plan(other.out)).status == "complete"
