@@ -269,6 +269,25 @@ def test_write_that_was_done_but_not_confirmed_counts(bucket: GcsServer) -> None
     assert bucket.get("bucket", "out/a") == b"mine"
 
 
+def test_removing_what_another_has_removed_is_done(bucket: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or our own first attempt, whose answer was lost."""
+    store, look = open_store("gs://bucket/out"), GcsStore._generation
+    for name in ("a", "b"):
+        store.write(name, b"data")
+    bucket.fail(r"^DELETE", truncate=0)
+    store.remove("a")
+
+    def late(self: GcsStore, name: str) -> int:
+        generation = look(self, name)
+        monkeypatch.undo()
+        store.remove(name)
+        return generation
+
+    monkeypatch.setattr(GcsStore, "_generation", late)
+    store.remove("b")
+    assert store.entries() == []
+
+
 @pytest.mark.parametrize("theirs", [b"theirs", b"ours!!"])
 def test_write_does_not_overwrite_what_came_between(
     bucket: GcsServer, monkeypatch: pytest.MonkeyPatch, theirs: bytes

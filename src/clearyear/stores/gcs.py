@@ -4,7 +4,7 @@ import base64
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -71,12 +71,13 @@ class GcsStore:
         """See Store."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        with self._errors("remove", name):
+        # NotFound: somebody else was faster, or our own first attempt went through and only its answer was lost.
+        with self._errors("remove", name), suppress(NotFound):
             generation = int(version) if version else self._generation(name)
             try:
                 if generation:
                     self._blob(name).delete(if_generation_match=generation)
-            except (NotFound, PreconditionFailed):
+            except PreconditionFailed:
                 if version is None:
                     raise
 

@@ -1,7 +1,7 @@
 """An S3 bucket, of Amazon's or of anyone who speaks its protocol, as a store."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ class S3Store:
         with self._errors("remove", name):
             meta = self._meta(name) if version else None
             if version is None or (meta and meta["e_tag"] == version):
-                obstore.delete(self._client(), self.prefix + name)
+                # Not all who speak S3's protocol say of what is gone already that it was removed.
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._client(), self.prefix + name)
 
     def uri(self, name: str) -> str:
         """See Store."""
