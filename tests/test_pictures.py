@@ -65,6 +65,13 @@ def test_a_window_has_its_status_colour_and_the_others_show_the_picture(status: 
         assert is_near(found[top + 4 : bottom - 4, left + 4 : right - 4], BLUE), number
 
 
+@pytest.mark.parametrize("damaged", [b"", b"no picture", jpeg((100, 80))[:300]], ids=["empty", "text", "cut"])
+def test_a_damaged_picture_is_as_good_as_none(damaged: bytes) -> None:
+    plan = plan_of(100, 80, 20)
+    bad = {6: Status.MISSING}
+    assert np.array_equal(drawn(plan, bad, damaged), drawn(plan, bad))
+
+
 def test_without_a_picture_what_is_well_is_green() -> None:
     plan = plan_of(100, 80, 20)
     found = drawn(plan, {})

@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,14 +61,14 @@ def preview(*mosaics: str, side: int = SIDE) -> bytes:
     """
     rgb, valid = _read_small(mosaics, side)
     picture = np.where(valid[..., None], rgb, np.array(GROUND, np.uint8))
-    return _jpeg(Image.fromarray(picture))
+    return _encoded(Image.fromarray(picture), "JPEG")
 
 
 def thumbnail(picture: bytes, *, side: int) -> bytes:
     """A smaller JPEG of a picture."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.thumbnail((side, side))
-    return _jpeg(image)
+    return _encoded(image, "JPEG")
 
 
 def tile_map(plan: Plan, statuses: Sequence[WindowStatus], picture: bytes | None, *, side: int = SIDE) -> bytes:
@@ -77,14 +77,15 @@ def tile_map(plan: Plan, statuses: Sequence[WindowStatus], picture: bytes | None
     Args:
         plan: whose grid and windows are drawn.
         statuses: one a window.
-        picture: the mosaic's preview to show underneath, if there is one.
+        picture: the mosaic's preview to show underneath, if there is one; one that cannot be read is left out.
         side: longest side of the map in pixels, without the legend.
     """
     scale = min(side / max(plan.grid.width, plan.grid.height), 8.0)
     size = max(1, round(plan.grid.width * scale)), max(1, round(plan.grid.height * scale))
     canvas = Image.new("RGB", size, COLOURS[Status.OK])
-    if picture is not None:
-        canvas.paste(Image.open(io.BytesIO(picture)).resize(size))
+    below = _opened(picture) if picture is not None else None
+    if below is not None:
+        canvas.paste(below.resize(size))
     ground = canvas.copy()
     draw = ImageDraw.Draw(canvas, "RGBA")
     _draw_lines(draw, round(plan.tile_size * scale), scale * plan.tile_size, size)
@@ -106,7 +107,14 @@ def tile_map(plan: Plan, statuses: Sequence[WindowStatus], picture: bytes | None
         _fill(draw, _grown(box, 2), (255, 255, 255))
     for box, status in not_done:
         _draw_window(draw, box, status)
-    return _png(_with_legend(canvas, ground if picture is not None else None, plan, statuses))
+    return _encoded(_with_legend(canvas, ground if below is not None else None, plan, statuses), "PNG")
+
+
+def _opened(picture: bytes) -> Image.Image | None:
+    """A picture, or None where it is damaged: it lies where others may write, and the map can do without."""
+    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return Image.open(io.BytesIO(picture)).convert("RGB")
+    return None
 
 
 def _draw_lines(draw: ImageDraw.ImageDraw, cell: int, step: float, size: tuple[int, int]) -> None:
@@ -243,13 +251,7 @@ def _stretch(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[n
     return grey
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def _encoded(image: Image.Image, form: str) -> bytes:
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=88)
-    return out.getvalue()
-
-
-def _png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG")
+    image.save(out, form, quality=88)  # PNG has no use for it
     return out.getvalue()
