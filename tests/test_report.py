@@ -17,11 +17,11 @@ from clearyear.completeness import Status, WindowStatus, check_plan
 from clearyear.errors import InputError
 from clearyear.mosaic import Mosaic
 from clearyear.prepare import find_plan
-from clearyear.publish import survey
+from clearyear.publish import may_publish, survey
 from clearyear.published import published
 from clearyear.reading.stack import FailedRead
 from clearyear.report import Report, is_allowed, make_report
-from clearyear.report_text import markdown, missing_csv
+from clearyear.report_text import markdown, md_cell, missing_csv
 from clearyear.stores import open_store
 from clearyear.window import LayerFile
 
@@ -112,6 +112,28 @@ def test_how_much_is_enough(least: float, done: int, allowed: bool) -> None:
     assert is_allowed(plan, statuses) is allowed
     assert make_report(plan, STORE, statuses, None).outcome()["allowed"] is allowed
     assert make_report(plan, STORE, statuses, None).outcome(allow_missing=True)["allowed"] is True
+
+
+def test_a_share_that_is_no_binary_fraction_is_met_exactly() -> None:
+    for width, least, done in ((1600, 0.55, 55), (400, 0.28, 7)):
+        plan = plan_of(width, 16, min_completeness=least)
+        for enough in (True, False):
+            lost = dict.fromkeys(range(done if enough else done - 1, len(plan.windows)), Status.MISSING)
+            assert is_allowed(plan, statuses_of(plan, lost)) is enough
+
+
+@pytest.mark.parametrize(
+    ("least", "done", "words"),
+    [
+        (0.996, 11, "11 of 12 windows are done, 99.6% are asked for; no mosaic is published (allow_missing would)"),
+        (1.0, 0, "0 of 12 windows are done, 100% are asked for; no mosaic is published"),
+        (0.0, 0, "none of 12 windows is done; no mosaic is published"),
+    ],
+)
+def test_why_there_is_no_mosaic(least: float, done: int, words: str) -> None:
+    plan = plan_of(min_completeness=least)
+    lost = dict.fromkeys(range(done, 12), Status.MISSING)
+    assert may_publish(plan, statuses_of(plan, lost)) == (False, words)
 
 
 def test_failed_reads_are_counted_and_named_once_a_scene() -> None:
@@ -279,6 +301,10 @@ def test_a_cause_cannot_break_the_markdown() -> None:
     rows = rows_of(text, "## Windows that are not done: 2\n")
     assert rows == [[w, "missing", "a\\|b c &lt;img src=x> &amp; \\| d"] for w in ("x00016_y00000", "x00032_y00000")]
     assert "<img" not in text
+
+
+def test_a_name_becomes_no_picture_and_no_link() -> None:
+    assert md_cell("![x](https://example.com/p.png) [y](z)") == "!&#91;x](https://example.com/p.png) &#91;y](z)"
 
 
 def test_a_long_table_ends_with_how_many_more_there_are() -> None:

@@ -205,7 +205,9 @@ def may_publish(plan: Plan, statuses: Sequence[WindowStatus]) -> tuple[bool, str
     if is_allowed(plan, statuses):
         return True, ""
     done = sum(status.is_done for status in statuses)
+    if plan.min_completeness == 0:
+        return False, f"none of {len(statuses)} windows is done; no mosaic is published"
     return False, (
-        f"{done} of {len(statuses)} windows are done, {plan.min_completeness:.0%} are asked for; "
-        "no mosaic is published (allow_missing would)"
+        f"{done} of {len(statuses)} windows are done, {100 * plan.min_completeness:.4g}% are asked for; "
+        f"no mosaic is published{' (allow_missing would)' if done else ''}"
     )

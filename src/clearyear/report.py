@@ -21,6 +21,9 @@ _CONTRACT = {
     *("report", "stac_item", "layers", "causes", "problem", "unread", "failed_scenes", "mend"),
 }
 
+_ROUNDING = 1e-9
+"""Windows."""
+
 
 class FailedScene(BaseModel):
     """A scene that could not be read somewhere."""
@@ -200,7 +203,8 @@ def make_report(
 def is_allowed(plan: Plan, statuses: Sequence[WindowStatus]) -> bool:
     """Whether enough windows are done for a mosaic to be published; never without a single one."""
     done = sum(status.is_done for status in statuses)
-    return done > 0 and done >= plan.min_completeness * len(statuses)
+    # 0.55 × 100 is a little more than 55.
+    return done > 0 and done >= plan.min_completeness * len(statuses) - _ROUNDING
 
 
 def _figures(plan: Plan, statuses: Sequence[WindowStatus]) -> Figures:

@@ -122,5 +122,6 @@ def csv_cell(text: str) -> str:
 
 
 def md_cell(value: object) -> str:
-    """Text in a Markdown table: neither its columns nor its rows break, and no name becomes HTML."""
-    return " ".join(str(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())
+    """Text in a Markdown table: its columns and rows do not break, and no name becomes HTML, a link or a picture."""
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace("[", "&#91;")
+    return " ".join(text.replace("|", "\\|").split())
