@@ -306,6 +306,11 @@ def test_two_periods_of_one_name_are_refused(job: Job, changes: dict[str, Any], 
         jobs_of(job.model_copy(update=changes), "2023", "monthly")
 
 
+def test_a_plug_in_may_be_named_after(job: Job) -> None:
+    asked = job.model_copy(update={"reducer": "mine.module:Darkest", "naming": "{product}_{start:%Y-%m}"})
+    assert len(jobs_of(asked, "2023", "monthly")) == 12
+
+
 def test_a_span_is_needed(job: Job) -> None:
     with pytest.raises(InputError, match="No span is given"):
         jobs_of(job, None, "monthly")
@@ -366,8 +371,9 @@ def test_what_a_period_is_between(job: Job) -> None:
 
     store.remove(plan.record_name(plan.windows[1]))
     allows = asked.model_copy(update={"allow_missing": True})
+    asks_less = asked.model_copy(update={"min_completeness": 0.75})
     join_windows(find_plan(plan.destination, allow_missing=True))
-    for one, enough in ((asked, False), (allows, True)):
+    for one, enough in ((asked, False), (allows, True), (asks_less, True)):
         found = period_standing(period, one)
         assert (found.state, found.done, found.expected) == ("incomplete", 3, 4)
         assert (found.good_enough, found.command) == (enough, f"clearyear repair {plan.destination}")

@@ -14,7 +14,9 @@ from clearyear.naming import period_name
 from clearyear.past import past_run
 from clearyear.periods import Period, parse_period, periods_of
 from clearyear.prepare import make_plan
+from clearyear.reducers import is_plugin
 from clearyear.remedy import remedies
+from clearyear.report import is_allowed
 from clearyear.settings import Settings
 from clearyear.stores import open_store
 
@@ -128,7 +130,9 @@ def jobs_of(job: Job, span: str | None, frequency: str, *, at_once: int = 1) -> 
         values = {"period": text if frequency == "all" else period.label, **shared}
         found.append((period, job.model_copy(update=values)))
     if job.naming:
-        names = Counter(period_name(job.naming, product=job.product or job.reducer, period=p) for p, _ in found)
+        # A plug-in's own name is known only to its class; it is the same for all periods, so any other will do.
+        product = job.product or ("product" if is_plugin(job.reducer) else job.reducer)
+        names = Counter(period_name(job.naming, product=product, period=p) for p, _ in found)
         if doubles := [name for name, n in names.items() if n > 1]:
             raise InputError(
                 f"The naming {job.naming!r} calls {names[doubles[0]]} periods {doubles[0]!r}",
@@ -170,7 +174,7 @@ def period_standing(period: Period, job: Job, *, allow_empty: bool = False) -> P
         command="" if complete else "; ".join(remedies(plan, statuses, store.root)[:2]),
         destination=store.root,
         mosaic=store.uri(plan.mosaic_name(next(iter(plan.files)))) if past and past.published else None,
-        good_enough=complete or (past is not None and past.published and job.allow_missing),
+        good_enough=complete or (past is not None and past.published and is_allowed(plan, statuses)),
     )
 
 
