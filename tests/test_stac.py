@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -165,6 +166,14 @@ def test_a_granule_across_the_antimeridian_is_two_polygons() -> None:
     assert min(x for x, _ in east[0]) > 179
     assert max(x for x, _ in west[0]) < -179
     assert item["bbox"] == pytest.approx([179.2203763, -18.1573437, -179.7282681, -17.1494368], abs=1e-6)
+
+
+def test_it_is_json_whatever_the_numbers() -> None:
+    plan = with_product(plan_of(), dtype="float32", nodata=-math.inf, invalid_values=(math.nan, -math.inf, 0.5))
+    layers = {"composite": LayerFile(name="a.tif", size=1, sha256="ab" * 32)}
+    item = json.loads(make_item(plan, Mosaic(layers=layers), {}, extras={}), parse_constant=pytest.fail)
+    assert item["properties"]["clearyear:invalid_values"] == ["nan", "-inf", 0.5]
+    assert item["assets"]["composite"]["nodata"] == "-inf"
 
 
 def test_no_crs_no_geometry() -> None:

@@ -1,6 +1,7 @@
 """The STAC item of a published composite: what it is, what it was made from, and whether it is whole."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -64,7 +65,7 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
     for scene in plan.scenes:
         href = scene.identity[first] if "://" in scene.assets[first] else Path(scene.assets[first]).as_uri()
         item.add_link(pystac.Link("derived_from", redact(href), media_type=pystac.MediaType.GEOTIFF, title=scene.id))
-    return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1) + "\n"
+    return json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1, allow_nan=False) + "\n"
 
 
 def wgs84_geometry(crs: str, ring: list[tuple[float, float]]) -> dict[str, Any] | None:
@@ -132,8 +133,13 @@ def raster_fields(names: Sequence[str], dtype: str, nodata: float | None, *, siz
         "file:checksum": f"1220{sha256}",  # multihash: 0x12 = sha2-256, 0x20 = 32 bytes
     }
     if nodata is not None:
-        fields["nodata"] = "nan" if nodata != nodata else nodata
+        fields["nodata"] = _number(nodata)
     return fields
+
+
+def _number(value: float) -> float | str:
+    """As STAC has it: JSON knows no NaN and no infinity, so they are text."""
+    return value if math.isfinite(value) else str(float(value))
 
 
 def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _properties(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
         f"{plan.scenes[0].datetime:%Y-%m-%d} to {plan.scenes[-1].datetime:%Y-%m-%d}",
         "clearyear:plan": plan.id,
         "clearyear:reducer": plan.product.reducer,
-        "clearyear:invalid_values": list(plan.product.invalid_values),
+        "clearyear:invalid_values": [_number(value) for value in plan.product.invalid_values],
         **{f"clearyear:{key}": value for key, value in facts.items()},
     }
 
