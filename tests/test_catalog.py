@@ -1,6 +1,7 @@
 """The catalogue of what is published: found by clients that know nothing of clearyear, and losing nothing."""
 
 import json
+import math
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -149,6 +150,44 @@ def test_an_item_that_cannot_be_read_is_left_out(out: Path, caplog: pytest.LogCa
     next((out / "band-median").glob("*/*.stac-item.json")).write_text('{"type": "Feature"}')
     assert write_catalog(str(out))["collections"] == {"luminance-median": 2}
     assert "year-2023.stac-item.json is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bbox": ["a", 1, 2, 3]}, "could not convert"),
+        ({"bbox": [1, 2, 3]}, "its bbox is"),
+        ({"bbox": [1, 2, math.nan, 4]}, "its bbox is"),
+        ({"start_datetime": "2023-01-01T00:00:00"}, "no time zone"),
+    ],
+)
+def test_an_item_of_somebody_elses_does_no_harm(
+    out: Path, changes: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = next((out / "band-median").glob("*/*.stac-item.json"))
+    document = json.loads(there.read_text())
+    (document if "bbox" in changes else document["properties"]).update(changes)
+    there.write_text(json.dumps(document))
+    assert write_catalog(str(out))["collections"] == {"luminance-median": 2}
+    assert words in caplog.text
+
+
+def test_a_box_with_heights_is_one_without(out: Path) -> None:
+    write_catalog(str(out))
+    collection = out / "band-median" / "collection.json"
+    before = json.loads(collection.read_text())
+    there = next((out / "band-median").glob("*/*.stac-item.json"))
+    document = json.loads(there.read_text())
+    west, south, east, north = document["bbox"]
+    there.write_text(json.dumps({**document, "bbox": [west, south, -10, east, north, 8000]}))
+    write_catalog(str(out))
+    assert json.loads(collection.read_text())["extent"] == before["extent"]
+
+
+def test_a_catalogue_nested_too_deeply_is_somebody_elses(out: Path) -> None:
+    (out / "catalog.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"catalog\.json is not a catalogue of clearyear"):
+        write_catalog(str(out))
 
 
 def test_somebody_elses_catalogue_is_not_replaced(out: Path) -> None:

@@ -84,11 +84,20 @@ def test_destination_is_no_part_of_the_file() -> None:
         ("{}", "product\n  Field required"),
         ('{"id": "x", "scenes": 3}', "scenes\n  Input should be a valid tuple"),
         (PLAN.to_json().replace("tile_size", "tilesize"), "tilesize\n  Extra inputs are not permitted"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
     ],
 )
 def test_what_is_no_plan_is_a_value_error(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Plan.from_json(text)
+
+
+def test_no_plan_has_windows_without_end() -> None:
+    document = json.loads(PLAN.to_json())
+    del document["id"]
+    document["grid"] |= {"width": 1001, "height": 1000}
+    with pytest.raises(InputError, match="which is 1,001,000 windows"):
+        Plan.from_json(json.dumps({**document, "tile_size": 1}))
 
 
 def test_plan_altered_by_hand_is_refused() -> None:

@@ -6,6 +6,7 @@ their runs put them; all links are relative, so the whole may be moved.
 
 import json
 import logging
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -91,7 +92,7 @@ def _write(store: Store, names: Mapping[str, str], product: str) -> dict[str, in
     for name in names:
         try:
             item = pystac.Item.from_dict(json.loads(store.read(name)), preserve_dict=False)
-            _span(item)
+            _span(item), _box(item)  # what is wrong with them is to be known here
         except Exception as error:  # noqa: BLE001  what somebody put there must not keep the others out
             log.warning("%s is left out of the catalogue: it cannot be read (%s)", name, error)
             continue
@@ -108,7 +109,7 @@ def _put(store: Store, name: str, document: dict[str, Any]) -> None:
     if store.stat(name) is not None:
         try:
             ours = _MARK in json.loads(store.read(name))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             ours = False
         if not ours:
             raise InputError(
@@ -133,7 +134,7 @@ def _collection(product: str, items: Mapping[str, pystac.Item]) -> dict[str, Any
     """The collection of a product's periods; its extents are those of the items."""
     ordered = sorted(items.items(), key=lambda pair: (_span(pair[1]), pair[0]))
     spans = [_span(item) for _, item in ordered]
-    boxes = [item.bbox for _, item in ordered if item.bbox]
+    boxes = [box for _, item in ordered if (box := _box(item))]
     found = pystac.Collection(
         product,
         f"{product}: a composite for each period, with its preview, plan and report.",
@@ -156,7 +157,18 @@ def _collection(product: str, items: Mapping[str, pystac.Item]) -> dict[str, Any
 def _span(item: pystac.Item) -> tuple[datetime, datetime]:
     start, end = (item.properties.get(f"{which}_datetime") for which in ("start", "end"))
     moment = datetime_to_str(item.datetime) if item.datetime else ""
-    return str_to_datetime(start or moment), str_to_datetime(end or moment)
+    begins, ends = str_to_datetime(start or moment), str_to_datetime(end or moment)
+    if begins.tzinfo is None or ends.tzinfo is None:
+        raise ValueError("its times have no time zone")
+    return begins, ends
+
+
+def _box(item: pystac.Item) -> list[float]:
+    """West, south, east, north; heights are left out. Nothing where the item has no place."""
+    box = [float(edge) for edge in item.bbox or ()]
+    if len(box) not in (0, 4, 6) or not all(map(math.isfinite, box)):
+        raise ValueError(f"its bbox is {item.bbox}")
+    return box if len(box) < 6 else [*box[:2], *box[3:5]]
 
 
 def _whole(boxes: Sequence[Sequence[float]]) -> list[float]:

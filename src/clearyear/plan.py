@@ -221,9 +221,8 @@ class Plan(BaseModel):
     @property
     def itemsize(self) -> int:
         """Bytes of one sample."""
-        return {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float32": 4, "int32": 4, "uint32": 4}.get(
-            self.product.dtype, 8
-        )
+        sizes = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float32": 4, "int32": 4, "uint32": 4}
+        return sizes.get(self.product.dtype, 8)
 
     # -- views ------------------------------------------------------------------------------------------
 
@@ -236,17 +235,19 @@ class Plan(BaseModel):
         """The plan of a plan.json lying at ``destination``.
 
         Raises:
-            ValueError: it is no plan of this version of clearyear.
+            ValueError: it is no plan of this version of clearyear. InputError: of more windows than a plan may have.
         """
-        document = json.loads(text)
+        try:
+            document = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
         if not isinstance(document, dict):
             raise ValueError("it is not a JSON object")
         known = document.pop("id", None)
         plan = cls.model_validate({**document, "destination": destination})
+        plan.grid.check_count(plan.tile_size, "the plan")
         if known is not None and known != plan.id:
-            raise ValueError(
-                "its id does not agree with its content, or it was made by another version of an algorithm"
-            )
+            raise ValueError("its id does not agree with its content, or another version of an algorithm made it")
         return plan
 
 
