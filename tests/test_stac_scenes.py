@@ -117,6 +117,17 @@ def test_names_of_files_tell_as_much() -> None:
     assert newest(looks) == [1, 2, 4]
 
 
+def test_parts_of_a_pass_have_names_that_differ_in_the_last_time_alone() -> None:
+    """The name's sensing is the datatake's; only another baseline tells that it is the same data made anew."""
+    esa = "S2B_MSIL2A_20230102T105349_N{}_R051_T31TCJ_{}_TCI"
+    names = [esa.format("0400", "20230102T110000"), esa.format("0400", "20230102T120000")]
+    names += [esa.format("0509", "20230102T123456"), esa.format("0509", "20230102T131111")]
+    looks = [look_of_name(name, datetime(2023, 1, 2, tzinfo=UTC)) for name in names]
+    assert newest(looks) == [2, 3]
+    assert newest(looks[::-1]) == [0, 1]
+    assert newest(looks[:2]) == [0, 1]
+
+
 def test_a_solar_day_is_one_observation_of_a_platform() -> None:
     def scene(name: str, hour: int) -> Scene:
         moment = datetime(2023, 6, 1, tzinfo=UTC).replace(hour=hour)

@@ -3,7 +3,8 @@
 ``newest-processing``: of the scenes of one granule and one sensing the one processed last stays. The sensing is the
 datastrip's where an item names it, since the two parts of a granule that one pass delivers in two datastrips are no
 doubles; else it is the moment, to the second. Processed last: the higher processing baseline, then the later time of
-processing, then the later name. A scene whose granule is not told stays.
+processing, then the later name. A scene whose granule is not told stays. In ESA's product names the sensing is the
+datatake's, which both parts of a granule share: by their names products of one baseline are no doubles.
 
 ``solar-day``: what ``newest-processing`` does, and then scenes of one platform and one solar day are one observation:
 at each pixel the first valid one counts. The solar day is the date in solar time; see ``solar``. Two platforms on one
@@ -39,7 +40,9 @@ class Look:
     """Tile or path and row; empty where it is not told."""
     sensed: str = ""
     processed: tuple[Any, ...] = ()
-    """Larger is newer."""
+    """Larger is newer; the processing baseline first."""
+    may_be_part: bool = False
+    """Whether another of one granule, sensing and baseline may be the other part of it."""
     longitude: float | None = None
     """Degrees, of the scene's centre."""
 
@@ -87,7 +90,14 @@ def look_of_name(name: str, moment: datetime, longitude: float | None = None) ->
     if match := _SENTINEL_NAME.search(name):
         platform, sensed, major, minor, tile, made = match.groups()
         processed = ((int(major or 0), int(minor or 0)), made, name)
-        return Look(platform=platform, granule=tile, sensed=sensed, processed=processed, longitude=longitude)
+        return Look(
+            platform=platform,
+            granule=tile,
+            sensed=sensed,
+            processed=processed,
+            may_be_part=True,
+            longitude=longitude,
+        )
     if match := _LANDSAT_NAME.search(name):
         platform, granule, sensed, made = match.groups()
         return Look(
@@ -119,13 +129,17 @@ def fuse(scenes: Sequence[Scene], looks: Sequence[Look], how: Fuse) -> list[Scen
 
 def newest(looks: Sequence[Look]) -> list[int]:
     """The indices of those that stay, in order: of scenes of one granule and sensing the one processed last."""
-    found: dict[Any, int] = {}
+    found: dict[Any, list[int]] = {}
     for index, look in enumerate(looks):
         # What does not tell its granule is a double of nothing but itself.
         key = (look.platform.upper(), look.granule, look.sensed) if look.granule else index
-        if key not in found or looks[found[key]].processed < look.processed:
-            found[key] = index
-    return sorted(found.values())
+        others = found.setdefault(key, [])
+        before = looks[others[0]] if others else None
+        if before and look.may_be_part and before.may_be_part and before.processed[0] == look.processed[0]:
+            others.append(index)
+        elif before is None or before.processed < look.processed:
+            found[key] = [index]
+    return sorted(index for indices in found.values() for index in indices)
 
 
 def group_of(moment: datetime, look: Look, how: Fuse) -> str:
