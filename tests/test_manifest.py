@@ -66,9 +66,13 @@ def test_json(tmp_path: Path, document: Any) -> None:
         ("2023-01-02T10:44:41", datetime(2023, 1, 2, 10, 44, 41, tzinfo=UTC)),
         ("2023-01-02T10:44:41Z", datetime(2023, 1, 2, 10, 44, 41, tzinfo=UTC)),
         ("2023-01-02T01:00:00+01:00", DAY),
+        ("20230102", DAY),
+        (20230102, DAY),
+        ("20230102T104441", datetime(2023, 1, 2, 10, 44, 41, tzinfo=UTC)),
+        ("2023-01-02t10:44:41z", datetime(2023, 1, 2, 10, 44, 41, tzinfo=UTC)),
     ],
 )
-def test_moments_are_utc(tmp_path: Path, written: str, moment: datetime) -> None:
+def test_moments_are_utc(tmp_path: Path, written: str | int, moment: datetime) -> None:
     """One moment is written one way only, so that a plan does not depend on how its manifest writes it."""
     (row,) = read_manifest(write(tmp_path, "s.json", [{"uri": "/d/a.tif", "datetime": written}]))
     assert row.datetime is not None
@@ -97,6 +101,10 @@ def test_relative_addresses_are_meant_from_the_manifest(tmp_path: Path, monkeypa
             "uri,datetime\n/d/a.tif,2023-02-30\n",
             r"In line 2 of .*: datetime: Input should be a valid datetime",
         ),
+        ("s.csv", "uri,datetime\n/d/a.tif,1672531200\n", r"datetime: .*1672531200 is a number and no date; 2023-01-02"),
+        ("s.csv", "uri,datetime\n/d/a.tif,20230230\n", r"In line 2 of .*: datetime: "),
+        ("s.json", [{"uri": "/d/a.tif", "datetime": 2023.5}], r"In entry 1 of .*: datetime: .*2023\.5 is a number"),
+        ("s.json", [{"uri": "/d/a.tif", "datetime": True}], r"In entry 1 of .*: datetime: "),
         ("s.csv", "uri,cloud_cover\n/d/a.tif,much\n", r"In line 2 of .*: cloud_cover: Input should be a valid number"),
         ("s.csv", "uri\n/d/a.tif,/d/b.tif\n", r"In line 2 of .*: unknown None"),
         ("s.json", "", r"s\.json is not JSON"),
@@ -125,6 +133,13 @@ def test_manifest_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_bytes(b"uri\n\xff\xfe.tif\n")
     with pytest.raises(InputError, match=r"is not text in UTF-8 \(invalid start byte\)"):
         read_manifest(str(tmp_path / "s.csv"))
+
+
+def test_one_file_is_no_two_scenes(tmp_path: Path) -> None:
+    (tmp_path / "a_20230102.tif").write_bytes(b"x")
+    manifest = write(tmp_path, "s.csv", "uri,id\na_20230102.tif,one\n./a_20230102.tif,two\n")
+    with pytest.raises(InputError, match=r"One file is two scenes, one and two \(.*a_20230102\.tif\).*each file once"):
+        find_scenes(manifest)
 
 
 def test_scenes_of_a_manifest(tmp_path: Path) -> None:

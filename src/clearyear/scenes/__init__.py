@@ -38,7 +38,8 @@ def find_scenes(
         Scenes in acquisition order, (datetime, id), whatever order the source has.
 
     Raises:
-        InputError: nothing is there, no scene is left, a file has no date, or two scenes have one id.
+        InputError: nothing is there, no scene is left, a file has no date, or two scenes have one id or one
+            file.
     """
     names = NamePattern(pattern)
     if isinstance(source, str) and not is_manifest(source):
@@ -124,6 +125,16 @@ def _refuse_doubles(scenes: Sequence[Scene]) -> None:
             "one file for a name",
             "narrow the folder or the pattern, or give them ids in a manifest",
         )
+    by_file: dict[tuple[str, str], str] = {}
+    for scene in scenes:
+        other = by_file.setdefault((scene.uri, scene.version), scene.id)
+        if other != scene.id:
+            raise InputError(
+                f"One file is two scenes, {other} and {scene.id} ({shown(scene.uri)}): it would count twice",
+                "each file once",
+                "leave one of them out of the list",
+                uri=shown(scene.uri),
+            )
 
 
 def _called(source: str | Sequence[str]) -> str:

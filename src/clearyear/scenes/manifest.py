@@ -10,10 +10,11 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from clearyear.errors import InputError
 from clearyear.stores import is_remote, open_store, parent_of, shown, split_uri, without_query
@@ -26,6 +27,29 @@ _FORMS = (
 )
 
 
+def _moment(value: Any) -> Any:
+    """ISO 8601 in any form, the basic one too; a number is YYYYMMDD or nothing, never seconds since 1970."""
+    if value is None or isinstance(value, dt.datetime):
+        return value
+    text = str(value).strip()
+    if _is_number(text) and not re.fullmatch(r"\d{8}", text):
+        raise ValueError(f"{text} is a number and no date; 2023-01-02, 20230102 or 2023-01-02T10:44:41Z is one")
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        if isinstance(value, str) and not text.isdecimal():
+            return value  # other ways of writing it that pydantic knows
+        raise
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Row(BaseModel):
     """One line of a manifest; what it leaves open is found from the file's name."""
 
@@ -33,7 +57,7 @@ class Row(BaseModel):
 
     uri: str
     id: str | None = None
-    datetime: dt.datetime | None = None
+    datetime: Annotated[dt.datetime | None, BeforeValidator(_moment)] = None
     cloud_cover: float | None = None
 
 
