@@ -64,6 +64,22 @@ def test_how_files_make_scenes(tmp_path: Path, pattern: str, names: list[str], i
     assert all(list(scene.assets) == ["B04", "B03"] for scene in found.scenes)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "band", "mine", "others"),
+    [
+        ("LC08_*_{band}*.TIF", "B1", "LC08_20230102_B1_x.TIF", ["LC08_20230102_B10_x.TIF", "LC08_20230102_B11_x.TIF"]),
+        ("*_{band}*.tif", "B8", "20230102_B8_10m.tif", ["20230102_B8A_20m.tif"]),
+        ("*{band}.tif", "red", "20230102red.tif", ["20230102_infrared.tif"]),
+        ("*{band}.tif", "4", "20230102_B4.tif", ["20230102_B14.tif"]),
+        ("*_B{band}_*.tif", "4", "20230102_B4_x.tif", ["20230102_B14_x.tif"]),
+    ],
+)
+def test_a_band_is_no_part_of_another(tmp_path: Path, pattern: str, band: str, mine: str, others: list[str]) -> None:
+    touch(tmp_path, mine, *others)
+    found = found_by(scenes=str(tmp_path), pattern=pattern, bands=[band])
+    assert [Path(scene.uri).name for scene in found.scenes] == [mine]
+
+
 def test_one_band_alone_is_a_scenes_data(tmp_path: Path) -> None:
     touch(tmp_path, "a_20230101_B04.tif", "a_20230101_SCL.tif")
     found = found_by(scenes=str(tmp_path), pattern="*_{band}.tif", bands=["B04"], masks=["scl"])
@@ -128,6 +144,23 @@ def test_which_mask_is_a_scenes(tmp_path: Path, masks: list[str], matched: str) 
     else:
         with pytest.raises(InputError, match=matched):
             found_by(**job)
+
+
+@pytest.mark.parametrize(
+    ("scenes", "mask", "lacking"),
+    [
+        (["T_20230101T104441_a", "T_20230101T222222_a"], "T_20230101T104441_SCL", "T_20230101T222222_a"),
+        (["T_20230101T222222_a"], "T_20230101T104441_SCL", "T_20230101T222222_a"),
+        (["T_20230101T104441_a", "T_20230101T104455_a"], "T_20230101T104441_SCL", "T_20230101T104455_a"),
+        (["S_20230101T104441_T31TCJ_a", "S_20230101T104441_T31TDJ_a"], "S_20230101T104441_T31TCJ_SCL",
+         "S_20230101T104441_T31TDJ_a"),
+    ],
+)  # fmt: skip
+def test_the_mask_of_another_scene_is_none(tmp_path: Path, scenes: list[str], mask: str, lacking: str) -> None:
+    touch(tmp_path / "s", *(f"{name}.tif" for name in scenes))
+    touch(tmp_path / "m", f"{mask}.tif")
+    with pytest.raises(InputError, match=rf"1 of {len(scenes)} scenes have no scl .*: {lacking}\. Wanted"):
+        found_by(scenes=str(tmp_path / "s"), masks=[f"scl={tmp_path / 'm'}"])
 
 
 def test_a_mask_file_that_changes_is_another_version(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ def utc(*parts: int) -> datetime:
         ("a_20230102T1044_b.tif", utc(2023, 1, 2)),  # no seconds: the day at least
         ("20231345_20230102.tif", utc(2023, 1, 2)),  # the first is no date
         ("20230102.tif", utc(2023, 1, 2)),
+        ("x_20161231T235960_20170105.tif", utc(2016, 12, 31, 23, 59, 59)),  # a leap second
+        ("x_20230229_20230301T101010.tif", None),  # no such day, and the second date is not the scene's
+        ("x_20230102T254441_20230301.tif", None),
         ("orbit_120230102_x.tif", None),  # digits of a longer number
         ("orbit_202301021.tif", None),
         ("a_2023.tif", None),

@@ -66,6 +66,15 @@ def test_a_plan_of_someone_else_s(tmp_path: Path) -> None:
     assert len(make_plan(Job(scenes=str(scenes), period="2023", out=str(tmp_path / "out"))).scenes) == 3
 
 
+@pytest.mark.parametrize("left", ["windows.csv", "report.json", "luminance-median_2023--P1Y.stac-item.json"])
+def test_a_result_whose_tiles_are_gone(tmp_path: Path, left: str) -> None:
+    for name in ("s_20230115_TCI.tif", "out/luminance-median_2023-06-01--P10D.tif", "out/plan.json", f"out/{left}"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    listing = listing_of(str(tmp_path))
+    assert ([entry.name for entry in listing.entries], listing.results) == (["s_20230115_TCI.tif"], ("out",))
+
+
 def test_in_a_bucket(tmp_path: Path, bucket: GcsServer) -> None:
     scenes = scenes_in(tmp_path / "data")
     finished(scenes, tmp_path / "data" / "out", period="2023-01-01/2023-06-15")

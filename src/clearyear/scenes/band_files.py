@@ -105,14 +105,25 @@ def _names(bands: Sequence[str], masks: Sequence[str], pattern: str) -> dict[str
 
 def _regex(pattern: str, names: Sequence[str]) -> re.Pattern[str]:
     parts = re.split(r"(\{band\}|\{id\})", pattern)
-    longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    signs = {"{band}": f"(?P<band>(?i:{longest_first}))", "{id}": "(?P<id>[^/]+?)"}
+    # A star beside it must not hold the rest of another band's name: B1* is no B10.
+    before, _, after = pattern.partition("{band}")
+    longest_first = "|".join(
+        (_not_within(name) if before.endswith("*") else "") + re.escape(name)
+        for name in sorted(names, key=len, reverse=True)
+    )
+    end = "(?![0-9A-Za-z])" if after.startswith("*") else ""
+    signs = {"{band}": f"(?P<band>(?i:{longest_first})){end}", "{id}": "(?P<id>[^/]+?)"}
     try:
         # A star cannot leave its folder: what is matched has as many slashes as the pattern.
         globs = [regex_of(part) for part in parts[::2]]
         return re.compile("".join(g + signs.get(s, "") for g, s in zip(globs, [*parts[1::2], ""], strict=True)))
     except re.error as error:
         raise InputError(f"The pattern {pattern!r} cannot be used ({error})", _FORM, "correct it") from error
+
+
+def _not_within(name: str) -> str:
+    """The start of a name is no part of a longer number or word; in T31TCJ20230102B04 it is B04's."""
+    return "(?<![0-9])" if name[:1].isdecimal() else "(?<![A-Za-z])" if name[:1].isalpha() else ""
 
 
 def _grouped(entries: Sequence[Entry], pattern: str, regex: re.Pattern[str], wanted: dict[str, str]) -> list[_Files]:

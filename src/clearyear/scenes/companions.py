@@ -1,22 +1,26 @@
 """Masks that lie in a folder of their own: one file for each scene, matched by date and name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from clearyear.errors import InputError
 from clearyear.scenes.files import joined, listing_of
-from clearyear.scenes.names import NamePattern, first_date, text_before_date
+from clearyear.scenes.names import NamePattern, first_date, granule_of, text_before_date
 from clearyear.scenes.scene import Scene
+from clearyear.scenes.solar import has_time
 from clearyear.stores import Entry, shown
 
 _SHOWN = 5
+_ONE_PASS = timedelta(minutes=45)
+"""A product may be dated by its datatake, of up to half an hour, or by its tile; the next pass is an orbit later."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
     prefix: str
+    granule: str
     moment: datetime
     entry: Entry
 
@@ -25,7 +29,9 @@ def with_companions(scenes: Sequence[Scene], folders: Mapping[str, str]) -> list
     """The scenes with the files of their masks.
 
     A file belongs to the scene whose date it has and whose name is the same up to the date:
-    T31TCJ_20230102_SCL.tif to T31TCJ_20230102T104441_TCI. Of several of one day the one with the scene's time of day.
+    T31TCJ_20230102_SCL.tif to T31TCJ_20230102T104441_TCI. Where both tell a tile it is the same, and where both tell a
+    time of day they are of one pass; the file that has another scene's time is that scene's. Of several of one day the
+    one with the scene's time of day.
 
     Args:
         scenes: at least one.
@@ -41,18 +47,35 @@ def with_companions(scenes: Sequence[Scene], folders: Mapping[str, str]) -> list
         for entry in entries:
             stem = PurePosixPath(entry.name).stem
             if moment := first_date(stem):
-                one = _Candidate(_prefix(stem), moment, entry)
+                one = _Candidate(_prefix(stem), granule_of([stem]), moment, entry)
                 candidates.setdefault((one.prefix, f"{moment:%Y%m%d}"), []).append(one)
-        matches = [_of(scene, candidates) for scene in found]
+        taken = {(_prefix(scene.id), _second(scene)) for scene in found}
+        matches = [_of(scene, candidates, taken) for scene in found]
         _refuse(found, matches, name, folder, len(entries))
         found = [_with(scene, name, match[0].entry) for scene, match in zip(found, matches, strict=True)]
     return found
 
 
-def _of(scene: Scene, candidates: Mapping[tuple[str, str], list[_Candidate]]) -> list[_Candidate]:
-    day = candidates.get((_prefix(scene.id), f"{scene.datetime:%Y%m%d}"), [])
-    same = [c for c in day if c.moment == scene.datetime.replace(microsecond=0)]
+def _of(
+    scene: Scene, candidates: Mapping[tuple[str, str], list[_Candidate]], taken: Collection[tuple[str, datetime]]
+) -> list[_Candidate]:
+    """Those that may be the scene's; ``taken`` are the scenes' names up to the date, and their moments."""
+    moment, granule = _second(scene), granule_of([scene.id])
+
+    def may_be(one: _Candidate) -> bool:
+        if granule and one.granule and one.granule != granule:
+            return False
+        if one.moment == moment or not (has_time(one.moment) and has_time(moment)):
+            return True
+        return abs(one.moment - moment) < _ONE_PASS and (one.prefix, one.moment) not in taken
+
+    day = [one for one in candidates.get((_prefix(scene.id), f"{moment:%Y%m%d}"), []) if may_be(one)]
+    same = [one for one in day if one.moment == moment]
     return same if len(day) > 1 and same else day
+
+
+def _second(scene: Scene) -> datetime:
+    return scene.datetime.replace(microsecond=0)
 
 
 def _prefix(stem: str) -> str:
@@ -75,8 +98,8 @@ def _refuse(
         raise InputError(
             f"{len(lacking)} of {len(scenes)} scenes have no {name} in {shown(folder)} ({n_files} GeoTIFF files): "
             f"{', '.join(lacking[:_SHOWN])}{more}",
-            "for each scene one file with its date and its name up to the date: T31TCJ_20230102_SCL.tif for "
-            "T31TCJ_20230102_TCI.tif",
+            "for each scene one file with its date, its name up to the date and, where both tell these, its tile and "
+            "its time of day: T31TCJ_20230102_SCL.tif for T31TCJ_20230102_TCI.tif",
             "add or rename the files, or leave these scenes out",
             uri=shown(folder),
         )

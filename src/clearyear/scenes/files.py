@@ -12,6 +12,8 @@ from clearyear.stores import Entry, open_store, shown, stat_uri
 
 _THREADS = 16
 _SHOWN = 5
+_OF_RESULTS = ("/windows.csv", "/report.json", ".stac-item.json")
+"""Beside a plan these are a run's; its tiles may be gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Listing:
 def listing_of(source: str) -> Listing:
     """What lies below ``source``, without the tiles and mosaics of runs: yesterday's mosaic is no scene of today's.
 
-    A run's folder holds a plan and, as soon as it holds rasters, a folder with tiles.
+    A run's folder holds a plan and, as soon as it holds rasters, a folder with tiles; or else what is written of them.
 
     Raises:
         InputError: it cannot be listed.
@@ -39,7 +41,8 @@ def listing_of(source: str) -> Listing:
     entries = open_store(source).entries()
     plans = {entry.name.rpartition("/")[0] for entry in entries if entry.name.rpartition("/")[2] == "plan.json"}
     tiled = {entry.name.rpartition("/tiles/")[0] for entry in entries if "/tiles/" in f"/{entry.name}"}
-    results = tuple(sorted(plans & tiled))
+    told = {entry.name.rpartition("/")[0] for entry in entries if entry.name.endswith(_OF_RESULTS)}
+    results = tuple(sorted(plans & (tiled | told)))
     inside = tuple(f"{folder}/" if folder else "" for folder in results)
     kept = [entry for entry in entries if not entry.name.startswith(inside)] if inside else entries
     return Listing(entries=kept, results=tuple(folder or "." for folder in results))

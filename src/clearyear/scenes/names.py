@@ -95,13 +95,24 @@ def moment_of(parts: Mapping[str, str]) -> datetime | None:
 
 
 def first_date(name: str) -> datetime | None:
-    """The first date in a name, with its time of day where that follows (UTC); None where there is none."""
-    for match in _DATE.finditer(name):
-        try:
-            return datetime(*(int(part or 0) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]
-        except ValueError:
-            continue
-    return None
+    """The first date in a name, with its time of day where that follows (UTC); None where there is none.
+
+    None, too, where the first is no day of its month, such as 20230229: a later one is the processing's, or whose.
+    """
+    match = _first_match(name)
+    if match is None:
+        return None
+    *parts, second = (int(part or 0) for part in match.groups())
+    try:
+        # A leap second is 60, and its moment the last there is.
+        return datetime(*parts, 59 if second == 60 else second, tzinfo=UTC)  # type: ignore[misc, arg-type]
+    except ValueError:
+        return None
+
+
+def _first_match(name: str) -> re.Match[str] | None:
+    """Where the first date is, or what looks like one; of 20231345 the month shows that it is another number."""
+    return next((m for m in _DATE.finditer(name) if 1 <= int(m[2]) <= 12 and 1 <= int(m[3]) <= 31), None)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -110,7 +121,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 def text_before_date(name: str) -> str:
     """A name up to its first date; all of it where there is none."""
-    match = next((m for m in _DATE.finditer(name) if first_date(m[0])), None)
+    match = _first_match(name)
     return name[: match.start()] if match else name
 
 
