@@ -186,6 +186,16 @@ def test_laws_in_the_words_of_stac_1_1() -> None:
     assert law_of(item, "red") == Law(0.5, 0.0, 0)
 
 
+@pytest.mark.parametrize("key", ["bands", "raster:bands"])
+def test_an_asset_whose_bands_differ_has_no_one_law(key: str) -> None:
+    item = sentinel({"platform": "landsat-9"}, item_id="LC09_x")
+    item["properties"].pop("s2:product_type")
+    one, other = ({"raster:scale": 0.01, "nodata": 0}, {"raster:scale": 0.5, "raster:offset": 7, "nodata": -1})
+    for bands, law, nodata in (([one, other], Law(), None), ([one, one], Law(0.01, 0.0), 0), ([one, {}], Law(), 0)):
+        item["assets"]["red"] = {"href": "x.tif", key: bands}
+        assert (law_of(item, "red"), nodata_of(item_of(item, "i.json"), "red")) == (law, nodata)
+
+
 def test_offsets_that_differ_by_whole_steps_are_brought_together() -> None:
     found = harmonise({s: {"red": Law(1e-4, o)} for s, o in {"a": 0.0, "b": -0.1, "c": 0.0}.items()})
     assert (found.add, found.scale, found.offset) == ({"a": {}, "b": {"red": -1000}, "c": {}}, 1e-4, 0.0)

@@ -68,6 +68,9 @@ def test_stacs_interval_has_its_last_day_in_it() -> None:
     assert period_of_interval("2023-08") == "2023-08"
     assert period_of_interval("2023-08-01/2023-08-31") == "2023-08-01/2023-09-01"
     assert parse_period(period_of_interval("2023-08-01T00:00:00Z/2023-08-31T23:59:59Z")).label == "2023-08-01--P31D"
+    for text in ("20230801/20230831", "2023-08-01/2023-08-31T23:59Z", "2023-08-01T00Z/20230831T23"):
+        assert period_of_interval(text) == "2023-08-01/2023-09-01", text
+    assert period_of_interval("20230801/20230831T120000.5+02:00") == "2023-08-01/2023-08-31T10:00:01Z"
     with pytest.raises(InputError, match="cannot be read"):
         period_of_interval("2023-08-01/..")
 
@@ -83,6 +86,14 @@ def test_areas_meet_footprints(data: Path) -> None:
         assert keeps(item_of(bare, "i.json"), None, corner, ())  # by its box
     del bare["bbox"]
     assert keeps(item_of(bare, "i.json"), None, shapely.box(20, 45, 21, 46), ())  # it may; its pixels will tell
+
+
+def test_a_footprint_across_180_degrees_in_one_ring(data: Path) -> None:
+    ring = [[179.7, 0], [-179.98, 0], [-179.98, 0.32], [179.7, 0.32], [179.7, 0]]
+    item = item_of(named(data, "S2B_33TWL") | {"geometry": {"type": "Polygon", "coordinates": [ring]}}, "i.json")
+    assert keeps(item, None, shapely.box(179.75, 0.05, 179.95, 0.2), ())
+    assert keeps(item, None, shapely.box(-179.995, 0.05, -179.99, 0.2), ())
+    assert not keeps(item, None, shapely.box(179.75, 0.4, 179.95, 0.5), ())
 
 
 # -- scenes of one observation -------------------------------------------------------------------------------------

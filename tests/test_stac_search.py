@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import write_scene
-from loopback.http import HttpServer
+from loopback.http import HttpServer, Reply, Request
 from loopback.stac import CORE, SEARCH, StacApi
 from runs import finished
 
@@ -23,7 +24,7 @@ from clearyear.finding import find
 from clearyear.job import Job, make_job
 from clearyear.periods import parse_period
 from clearyear.plan import Plan
-from clearyear.prepare import check_scenes, plan_at
+from clearyear.prepare import check_scenes, make_plan, plan_at
 from clearyear.scenes import catalog, signing, stac_api
 from clearyear.scenes.items import Item
 from clearyear.scenes.scene import Found, Scene
@@ -461,6 +462,63 @@ def test_catalogues_that_go_in_circles_or_on_for_ever(tmp_path: Path, monkeypatc
     wide = {"type": "Catalog", "id": "w", "links": [link("item", f"{n}.json") for n in range(9)]}
     with pytest.raises(InputError, match="has more than 3 documents"):
         asked(write(tmp_path / "wide.json", wide))
+
+
+class ByQuery(HttpServer):
+    """Files whose names have the query in them."""
+
+    def _reply(self, request: Request, *, whole: bool) -> Reply:
+        return super()._reply(replace(request, target=request.target.replace("?", "%3F")), whole=whole)
+
+
+def test_items_that_differ_in_their_addresses_query_alone() -> None:
+    with ByQuery() as web:
+        for name in "ab":
+            item = {"type": "Feature", "id": name, "properties": {"datetime": "2020-06-01"}, "assets": {}}
+            web.files[f"/item?id={name}"] = json.dumps(item).encode()
+            child = {"type": "Catalog", "id": name, "links": [link("item", f"item?id={name}")]}
+            web.files[f"/{name}.json"] = json.dumps(child).encode()
+        root = {"type": "Catalog", "id": "r", "links": [link("child", "a.json"), link("child", "b.json")]}
+        web.files["/catalog.json"] = json.dumps(root).encode()
+        assert ids(asked(f"{web.url}/catalog.json")) == ["a", "b"]
+
+
+def test_collections_narrow_a_catalogue_whose_items_lie_beside_them(tmp_path: Path) -> None:
+    for name, collection in {"a": {"collection": "A"}, "b": {"collection": "B"}, "c": {}}.items():
+        item = {"type": "Feature", "id": name, "properties": {"datetime": "2020-06-01"}, "assets": {}}
+        write(tmp_path / f"{name}.json", item | collection)
+    write(tmp_path / "A.json", {"type": "Collection", "id": "A", "links": [link("item", "a.json")]})
+    links = [link("child", "A.json"), link("item", "b.json"), link("item", "c.json")]
+    root = write(tmp_path / "catalog.json", {"type": "Catalog", "id": "r", "links": links})
+    assert ids(asked(root)) == ["a", "b", "c"]
+    assert ids(asked(root, collections=["A"])) == ["a", "c"]
+
+
+def told(folder: Path, *rasters: Any) -> dict[str, Any]:
+    """A job of items that say this of their one band, whose files say nothing."""
+    features = []
+    for n, raster in enumerate(rasters, start=1):
+        write_scene(folder / f"{n}.tif", np.ones((1, 16, 16), np.uint16), nodata=None)
+        red = {"href": f"{n}.tif", "eo:bands": [{"name": "B04", "common_name": "red"}], "raster:bands": [raster]}
+        dated = {"datetime": f"2023-08-0{n}"}
+        features.append({"type": "Feature", "id": f"i{n}", "properties": dated, "assets": {"red": red}})
+    scenes = write(folder / "s.json", {"type": "FeatureCollection", "features": features})
+    return {"scenes": scenes, "bands": ["red"], "period": "2023-08", "reducer": "band-median", "out": str(folder / "o")}
+
+
+def test_nodata_is_what_the_items_say_that_say_any(tmp_path: Path) -> None:
+    job = told(tmp_path / "a", {"nodata": 0}, {})
+    assert make_plan(make_job(job)).product.invalid_values == (0,)
+    job = told(tmp_path / "b", {"nodata": 0}, {}, {"nodata": 7})
+    says = r"do not agree on what nodata is, .*: 0 in i1 \(data\), 7 in i3 \(data\)\. Wanted.*--nodata 0"
+    with pytest.raises(InputError, match=says):
+        make_plan(make_job(job))
+    assert make_plan(make_job(job | {"nodata": [7]})).product.invalid_values == (7,)
+
+
+def test_one_asset_is_no_two_bands(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"The bands red and B04 are one, the asset red of i1\. Wanted: each"):
+        make_plan(make_job(told(tmp_path, {}) | {"bands": ["red", "B04"]}))
 
 
 def test_what_is_no_catalogue(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ def product_of(
     reducer = get_reducer(job.reducer, job.options)
     reducer.check(n_bands=header.count, dtype=header.dtype, n_scenes=len(found.scenes))
     _check_layers(job, reducer)
-    said = found.nodata if header.nodata is None else header.nodata
-    tag = () if said is None else (said,)
+    tag = () if job.nodata is not None else _tag(header, found)
     nodata = tuple(job.nodata) if job.nodata is not None else (*reducer.default_nodata, *tag)
     saturated = tuple(job.saturated) if job.saturated is not None else reducer.default_saturated
     names = header.band_names
@@ -84,6 +83,19 @@ def _check_layers(job: Job, reducer: Reducer) -> None:
             f"none, or {', '.join(reducer.layers[1:])}",
             "leave it out",
         )
+
+
+def _tag(header: Header, found: Found) -> tuple[float, ...]:
+    """The nodata value of the files, or else the one their source says."""
+    if header.nodata is not None:
+        return (header.nodata,)
+    if found.nodata_unlike:
+        raise InputError(
+            f"The items do not agree on what nodata is, and their files do not say: {found.nodata_unlike}",
+            "one nodata value for all scenes and bands",
+            "say it (--nodata 0, or none), or narrow the search to items of one kind",
+        )
+    return () if found.nodata is None else (found.nodata,)
 
 
 def _fill(

@@ -71,6 +71,18 @@ def names_of(item: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def told_by_band(asset: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
+    """For each band of an asset what speaks of it: the asset, STAC 1.1's ``bands``, 1.0's ``raster:bands``.
+
+    The last is the nearest. A list that is too short means all by its first.
+    """
+    lists = [of for key in ("bands", "raster:bands") if (of := asset.get(key))]
+    return [
+        [asset, *(told for of in lists if isinstance(told := of[n if n < len(of) else 0], dict))]
+        for n in range(max(map(len, lists), default=1))
+    ]
+
+
 def is_sentinel_2(item: Mapping[str, Any]) -> bool:
     """Whether an item is a product of ESA's Sentinel-2 or made of one band by band, rather than of another law."""
     properties = item.get("properties", {})

@@ -109,7 +109,8 @@ def walk(documents: Documents, root: dict[str, Any], collections: Sequence[str])
         InputError: a document cannot be read, a collection is not there, or there is no end to it.
     """
     level: list[tuple[str, Any]] = [(documents.root, root)]
-    seen, names = {without_query(documents.root)}, []
+    # Of a server's answers only the query may tell one from another.
+    seen, names = {documents.root, without_query(documents.root)}, []
     for _ in range(_MOST_DEPTH):
         children: list[str] = []
         items: list[str] = []
@@ -122,8 +123,8 @@ def walk(documents: Documents, root: dict[str, Any], collections: Sequence[str])
                     continue
             for rel, found in (("child", children), ("item", items)):
                 hrefs = [resolve(link["href"], uri) for link in links_of(document) if link.get("rel") == rel]
-                fresh = [href for href in dict.fromkeys(hrefs) if without_query(href) not in seen]
-                seen.update(map(without_query, fresh))
+                fresh = [href for href in dict.fromkeys(hrefs) if href not in seen]
+                seen.update(fresh)
                 found += fresh
         if len(seen) > MOST_DOCUMENTS:
             raise _endless(documents.root, f"more than {MOST_DOCUMENTS:,} documents")

@@ -23,13 +23,13 @@ added once, when pixels are read; number × 0.0001 is the reflectance afterwards
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from clearyear.errors import InputError
-from clearyear.scenes.band_names import is_sentinel_2, number_of
+from clearyear.scenes.band_names import is_sentinel_2, number_of, told_by_band
 
 _HELD = 1000
 _SCALE = 1e-4
@@ -168,14 +168,18 @@ def _holds(item: Mapping[str, Any], scale: float | None, offset: float | None) -
 
 
 def _said(asset: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Scale and offset: STAC 1.1 at the asset or its band, 1.0 in raster:bands; one missing where the other stands."""
-    places = [asset, *(asset.get("bands") or [])[:1], *(asset.get("raster:bands") or [])[:1]]
+    """Scale and offset of all its bands; where these have different ones, none."""
+    said = {_said_by(places, asset) for places in told_by_band(asset)}
+    return said.pop() if len(said) == 1 else (None, None)
+
+
+def _said_by(places: Sequence[Mapping[str, Any]], asset: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """STAC 1.1 at the asset or its band, 1.0 in raster:bands; one missing where the other stands."""
     scale = offset = None
     for place in places:
-        if isinstance(place, dict):
-            prefix = "" if place is not asset else "raster:"
-            scale = _number(place.get("raster:scale", place.get(f"{prefix}scale")), scale)
-            offset = _number(place.get("raster:offset", place.get(f"{prefix}offset")), offset)
+        prefix = "" if place is not asset else "raster:"
+        scale = _number(place.get("raster:scale", place.get(f"{prefix}scale")), scale)
+        offset = _number(place.get("raster:offset", place.get(f"{prefix}offset")), offset)
     if (scale is None and offset is None) or scale == 0:
         return None, None
     return (1.0 if scale is None else scale), (0.0 if offset is None else offset)

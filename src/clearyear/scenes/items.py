@@ -7,7 +7,8 @@ from typing import Any, TypeGuard
 from urllib.parse import urljoin
 
 from clearyear.errors import InputError
-from clearyear.scenes.band_names import asset_key, is_raster
+from clearyear.scenes.band_names import asset_key, is_raster, told_by_band
+from clearyear.scenes.footprint import meets
 from clearyear.scenes.fuse import longitude_of_item
 from clearyear.scenes.scene import Place
 from clearyear.scenes.solar import Span
@@ -103,7 +104,7 @@ def keeps(item: Item, span: Span | None, region: Any, conditions: Sequence[Condi
     return (
         is_in(item, span)
         and all(condition.holds(item.document) for condition in conditions)
-        and (region is None or _meets(item, region))
+        and (region is None or meets(item.document, region))
     )
 
 
@@ -182,14 +183,17 @@ def place_of(item: Item, key: str) -> Place | None:
 
 
 def nodata_of(item: Item, key: str) -> float | None:
-    """The nodata value an item says an asset has: STAC 1.1 at the asset or its band, 1.0 in raster:bands."""
-    asset = item.document["assets"][key]
-    places = [asset, *(asset.get("bands") or [])[:1], *(asset.get("raster:bands") or [])[:1]]
-    for place in places:
-        value = place.get("nodata") if isinstance(place, dict) else None
-        if value == "nan" or is_number(value):
-            return float(value)
-    return None
+    """The nodata value an item says an asset has: STAC 1.1 at the asset or its band, 1.0 in raster:bands.
+
+    None where it says none, or its bands have different ones.
+    """
+    said: dict[str, float] = {}
+    for places in told_by_band(item.document["assets"][key]):
+        values = (place.get("nodata") for place in places)
+        value = next((float(v) for v in values if v == "nan" or is_number(v)), None)
+        if value is not None:
+            said[f"{value!r}"] = value
+    return next(iter(said.values())) if len(said) == 1 else None
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -213,26 +217,6 @@ def with_whole_addresses(item: Item) -> dict[str, Any]:
             continue  # nothing of ours will read it
     links = [{"rel": "self", "href": item.base, "type": "application/geo+json"}] if is_remote(item.base) else []
     return {**item.document, "assets": assets, "links": links}
-
-
-def _meets(item: Item, region: Any) -> bool:
-    """Whether an item's footprint meets the region; one that has none may, and its pixels will tell."""
-    import shapely
-
-    try:
-        footprint = shapely.geometry.shape(item.document["geometry"])
-        if footprint.is_valid and not footprint.is_empty:
-            return bool(footprint.intersects(region))
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, shapely.errors.ShapelyError):
-        pass
-    box = item.document.get("bbox")
-    if box is None:
-        return True
-    west, south = box[:2]
-    east, north = box[len(box) // 2 :][:2]
-    # West of its east end a box lies as it should; else it crosses 180° and is two.
-    parts = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    return any(bool(shapely.box(left, south, right, north).intersects(region)) for left, right in parts)
 
 
 def _are_numbers(value: Any, least: int) -> bool:

@@ -117,6 +117,8 @@ class Found(BaseModel):
     """Which bands of files that hold several, by name or number; see ``chosen_bands``. None: all, as they lie there."""
     nodata: float | None = None
     """Where the source says so; a file's own tag wins."""
+    nodata_unlike: str = ""
+    """Where the source says several: which, and of what."""
     scale: float | None = None
     offset: float | None = None
     """Number × scale + offset is the physical value, after ``Scene.add``."""

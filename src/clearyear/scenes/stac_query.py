@@ -177,6 +177,15 @@ def period_of_interval(text: str) -> str:
             "two dates, the last included: 2023-08-01/2023-08-31",
             "write it so, or give --period",
         ) from error
-    step = timedelta(days=1) if len(end.strip()) == len("2023-08-31") else timedelta(seconds=1)
+    step = _least(end.strip())
     moments = (m.replace(tzinfo=m.tzinfo or UTC).astimezone(UTC) for m in (first, last + step))
     return "/".join(f"{m:%Y-%m-%d}" if m.time() == datetime.min.time() else f"{m:%Y-%m-%dT%H:%M:%SZ}" for m in moments)
+
+
+def _least(text: str) -> timedelta:
+    """How long what a date says is: a day, an hour, a minute or a second."""
+    _, is_timed, clock = re.sub(r"[Tt ]", "T", text, count=1).partition("T")
+    if not is_timed:
+        return timedelta(days=1)
+    digits = len(re.sub(r"\D", "", re.split(r"[Zz+-]", clock)[0]))
+    return {2: timedelta(hours=1), 4: timedelta(minutes=1)}.get(digits, timedelta(seconds=1))

@@ -50,7 +50,9 @@ def search_items(query: StacQuery, period: Period, area: Area | None = None, day
         candidates = (
             saved_items(document, query.url) if features else list(walk(documents, document, query.collections))
         )
-    wanted = set(query.collections) if document.get("type") == "FeatureCollection" else set()
+    wanted: set[str | None] = set(() if api or document.get("type") == "Feature" else query.collections)
+    if wanted and document.get("type") != "FeatureCollection":
+        wanted.add(None)  # who is linked from a catalogue need not say
     meant = [
         item
         for item in candidates

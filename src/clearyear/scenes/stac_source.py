@@ -54,6 +54,7 @@ def find_items(
     bands = bands or _usual_bands(items)
     names = {band: ("data" if len(bands) == 1 else band) for band in bands} | {mask: mask for mask in masks}
     keys, addresses = _assets(items, names)
+    _refuse_one_for_two(keys, {names[band]: band for band in bands})
     harmony = _harmony(items, keys, [names[band] for band in bands], wanted=query.harmonise)
     sign = signer(query.sign)  # refused now, and not by the first window
     scenes = [
@@ -72,10 +73,12 @@ def find_items(
         for item, look in zip(items, looks, strict=True)
     ]
     where = f"the search in {shown(query.url)}"
+    nodata, nodata_unlike = _nodata(items, keys, [names[band] for band in bands])
     return Found(
         scenes=tuple(with_versions(scenes, where=where, sign=sign if query.sign else None)),
         assets=tuple(names[band] for band in bands),
-        nodata=_nodata(items, keys, [names[band] for band in bands]),
+        nodata=nodata,
+        nodata_unlike=nodata_unlike,
         scale=harmony.scale,
         offset=harmony.offset,
         tells_law=harmony.is_told,
@@ -136,6 +139,20 @@ def _assets(
     return keys, addresses
 
 
+def _refuse_one_for_two(keys: Mapping[str, Mapping[str, str]], bands: Mapping[str, str]) -> None:
+    for item, of in keys.items():
+        first: dict[str, str] = {}
+        for name, band in bands.items():
+            other = first.setdefault(of[name], band)
+            if other != band:
+                raise InputError(
+                    f"The bands {other} and {band} are one, the asset {of[name]} of {item}",
+                    "each band once",
+                    "correct --bands",
+                    scene=item,
+                )
+
+
 def _harmony(
     items: Sequence[Item], keys: Mapping[str, Mapping[str, str]], bands: Sequence[str], *, wanted: bool
 ) -> Harmony:
@@ -161,6 +178,18 @@ def _places(item: Item, keys: Mapping[str, str]) -> dict[str, Place]:
     return {name: place for name, place in found.items() if place is not None}
 
 
-def _nodata(items: Sequence[Item], keys: Mapping[str, Mapping[str, str]], bands: Sequence[str]) -> float | None:
-    said = {nodata_of(item, keys[item.id][band]) for item in items for band in bands}
-    return said.pop() if len(said) == 1 else None
+def _nodata(
+    items: Sequence[Item], keys: Mapping[str, Mapping[str, str]], bands: Sequence[str]
+) -> tuple[float | None, str]:
+    """What the items say that say any; and where they contradict each other, who says what."""
+    first: dict[float, str] = {}
+    for item in items:
+        for band in bands:
+            value = nodata_of(item, keys[item.id][band])
+            if value is not None:
+                first.setdefault(value, f"{value:g} in {item.id} ({band})")
+    # NaN is invalid wherever it stands, and contradicts nothing.
+    numbers = [value for value in first if value == value]
+    if len(numbers) > 1:
+        return None, ", ".join(first[value] for value in numbers[:_SHOWN])
+    return (next(iter(numbers or first)) if numbers or len(first) == 1 else None), ""
