@@ -141,7 +141,14 @@ def test_a_page_that_is_no_checksum_is_none(web: HttpServer, tmp_path: Path) -> 
     assert download(entry_of(web), tmp_path / "a.tgz").verified == ""
 
 
-@pytest.mark.parametrize("form", ["Content-MD5: {}", "x-goog-hash: crc32c=AAAAAA==,md5={}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Content-MD5: {}",
+        "x-goog-hash: crc32c=AAAAAA==,md5={}",
+        "x-goog-hash: crc32c=AAAAAA==\r\nx-goog-hash: md5={}",
+    ],
+)
 def test_headers_with_checksums(web: HttpServer, tmp_path: Path, form: str) -> None:
     name, _, value = form.partition(": ")
     right, wrong = (base64.b64encode(hashlib.md5(data).digest()).decode() for data in (DATA, b""))

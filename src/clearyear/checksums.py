@@ -5,8 +5,9 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
+from email.message import Message
 from pathlib import Path
 
 from clearyear.errors import InputError
@@ -40,9 +41,9 @@ def _header_claims(uri: str) -> Iterator[tuple[str, tuple[str, str]]]:
     request = urllib.request.Request(uri, method="HEAD")  # noqa: S310  is_web has seen to the scheme
     try:
         with urllib.request.urlopen(request, timeout=current_settings().silence_seconds) as answer:  # noqa: S310
-            headers: Mapping[str, str] = answer.headers
+            headers: Message = answer.headers
             said = [("Content-MD5", headers.get("Content-MD5") or "")]
-            hashes = headers.get("x-goog-hash") or ""
+            hashes = ",".join(headers.get_all("x-goog-hash") or [])  # Google sends one for each
     except (urllib.error.URLError, OSError):
         return  # a server that refuses HEAD offers none
     said += [("x-goog-hash", value.strip()[4:]) for value in hashes.split(",") if value.strip().startswith("md5=")]
