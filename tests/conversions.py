@@ -47,6 +47,9 @@ def assert_same(source: Path, cog: Path) -> None:
         assert (one.scales, one.offsets, one.units) == (other.scales, other.offsets, other.units)
         assert (one.descriptions, one.colorinterp) == (other.descriptions, other.colorinterp)
         assert one.tags() == other.tags()
+        for band in (0, *one.indexes):
+            for domain in {*one.tag_namespaces(band)} - {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC"}:
+                assert one.tags(band, ns=domain) == other.tags(band, ns=domain)
         if one.colorinterp[0] == ColorInterp.palette:
             assert one.colormap(1) == other.colormap(1)
         assert max(other.width, other.height) <= 512 or other.overviews(1)

@@ -156,7 +156,16 @@ def odd_image(kind: str, path: Path) -> Path:
             dataset.descriptions = ("nir", "red", "green – Grün")
             dataset.update_tags(TIFFTAG_DATETIME="2023:01:02 03:04:05", ORBIT="51")
             dataset.update_tags(2, wavelength="665")
+    if kind == "mask inside":
+        update_domains(path)
     return path
+
+
+def update_domains(path: Path) -> None:
+    """Metadata apart from the tags, of the image and of a band."""
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(ns="SENSOR", mode="9")
+        dataset.update_tags(1, ns="QUALITY", clouds="3 %")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +199,7 @@ def write_mask_beside(path: Path, mask: NDArray[Any], **tags: str) -> None:
 
 def test_a_mask_beside_an_image_is_read_and_its_change_noticed(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "a.tif", bytes_of((1, 60, 50)), nodata=None)
+    update_domains(path)
     mask = np.where(bytes_of((1, 60, 50)) > 99, 255, 0).astype(np.uint8)
     for shown in (mask, 255 - mask):
         write_mask_beside(path, shown, INTERNAL_MASK_FLAGS_1="2")
@@ -293,6 +303,8 @@ def test_a_damaged_block_that_gdal_does_not_notice_is_a_failure(tmp_path: Path) 
         (lambda d, p: setattr(d, "descriptions", ("a", None, None)), "band descriptions: ('a', None, None)"),
         (lambda d, p: setattr(d, "scales", (2, 1, 1)), "scales: ['2.0', '1.0', '1.0']"),
         (lambda d, p: d.update_tags(ORBIT="9"), "tags: {"),
+        (lambda d, p: d.update_tags(ns="SENSOR", mode="8"), "metadata SENSOR: {'mode': '8'} instead of {'mode': '9'}"),
+        (lambda d, p: d.update_tags(1, ns="QUALITY", clouds="4 %"), "metadata QUALITY of band 1: "),
         (lambda d, p: setattr(d, "gcps", ([GroundControlPoint(0, 0, 1, 1)], "EPSG:4326")), "ground control points: "),
     ],
 )
@@ -308,6 +320,14 @@ def test_what_the_cog_lost_is_noticed(change: Any, said: str, tmp_path: Path) ->
         found = differences(source, tmp_path / "b.tif")
     assert found
     assert any(said in text for text in found), found
+
+
+def test_what_gdal_cannot_copy_is_not_lost_silently(tmp_path: Path) -> None:
+    path = odd_image("described", tmp_path / "a.tif")
+    update_domains(path)
+    with pytest.raises(ClearyearError, match="not the same: band tags: "):
+        convert(path, tmp_path / "out")
+    assert left_in(tmp_path / "out") == []
 
 
 def test_nothing_is_published_that_is_not_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

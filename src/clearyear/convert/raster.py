@@ -35,6 +35,8 @@ _BLOCK_BYTES = 16 << 20
 """A COG's block holds all bands; with hundreds of them 512 px would make blocks nobody can read quickly."""
 _LEAST_BLOCK = 128
 """What the COG driver allows."""
+_MADE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC"}
+"""Metadata that GDAL makes of a file, or that is compared as what it means."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def write_cog(source: Source, target: Path, *, compress: str) -> None:
             overview_resampling="nearest" if exact else "average",
             bigtiff="IF_SAFER",
             num_threads="ALL_CPUS",
+            copy_src_mdd=_copied(dataset),
         )
 
 
@@ -142,7 +145,8 @@ def differences(source: Source, target: Path) -> list[str]:
     """
     with open_raster(str(target)) as cog:
         mine, theirs = _facts(source.dataset), _facts(cog)
-        found = [f"{name}: {theirs[name]} instead of {mine[name]}" for name in mine if mine[name] != theirs[name]]
+        both = ((name, mine[name], theirs.get(name)) for name in mine)
+        found = [f"{name}: {its} instead of {wanted}" for name, wanted, its in both if its != wanted]
         if [list(flags) for flags in cog.mask_flag_enums] != source.flags():
             found.append(f"masks: {cog.mask_flag_enums} instead of {source.flags()}")
         if found:
@@ -192,7 +196,22 @@ def _facts(dataset: DatasetReader) -> dict[str, Any]:
         "palette": dataset.colormap(1) if _is_palette(dataset) else None,
         "tags": dataset.tags(),
         "band tags": [dataset.tags(band) for band in bands],
+        **_domains(dataset),
     }
+
+
+def _domains(dataset: DatasetReader) -> dict[str, dict[str, str]]:
+    """The metadata that stand apart from a file's own tags and those of its bands, by what to call them."""
+    found = {f"metadata {d}": dataset.tags(ns=d) for d in dataset.tag_namespaces() if d not in _MADE_DOMAINS}
+    for band in dataset.indexes:
+        of_band = [d for d in dataset.tag_namespaces(band) if d not in _MADE_DOMAINS]
+        found |= {f"metadata {d} of band {band}": dataset.tags(band, ns=d) for d in of_band}
+    return found
+
+
+def _copied(dataset: DatasetReader) -> str:
+    """Which metadata GDAL is to copy: by itself it leaves out domains it does not know; told to, the bands' tags."""
+    return "YES" if {*_domains(dataset)} - {"metadata xml:XMP", "metadata COLOR_PROFILE"} else "AUTO"
 
 
 def is_packed(dataset: DatasetReader) -> bool:
@@ -227,7 +246,7 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 def _put_mask_inside(dataset: DatasetReader, mask: DatasetReader, target: Path) -> None:
     """A copy of an image with the mask from beside it inside."""
-    rasterio_copy(dataset, target, driver="GTiff", tiled="YES", bigtiff="IF_SAFER")
+    rasterio_copy(dataset, target, driver="GTiff", tiled="YES", bigtiff="IF_SAFER", copy_src_mdd=_copied(dataset))
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(target, "r+", driver="GTiff") as copy,
