@@ -18,6 +18,7 @@ from shapely import wkt
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from clearyear.errors import InputError
+from clearyear.zonal.charts import time_series
 from clearyear.zonal.compute import zonal_rows
 from clearyear.zonal.job import STATISTICS, ZonalJob
 from clearyear.zonal.polygons import read_polygons
@@ -339,6 +340,17 @@ def test_every_band_of_a_run_with_a_file_for_each(scenes: Path, tmp_path: Path) 
     assert found == {"": ("red",), "-green": ("green",), "-blue": ("blue",)}
     [count] = find_rasters(job.model_copy(update={"layer": "count"}))
     assert count.band_names == ("count",)
+
+
+def test_periods_that_start_together_are_not_averaged_in_the_chart() -> None:
+    def drawn(year: float, month: float) -> bytes:
+        starts = ["2023-01-01", "2023-01-01", "2023-02-01"]
+        periods = ["2023--P1Y", "2023-01--P1M", "2023-02--P1M"]
+        frame = geopandas.GeoDataFrame({"start": starts, "period": periods, "polygon": "a", "mean": [year, month, 5.0]})
+        return time_series(frame, "mean", title="t", subtitle="s")
+
+    assert drawn(10, 30) != drawn(20, 20)
+    assert drawn(10, 30) == drawn(10, 30)
 
 
 def test_nothing_is_ever_overwritten_by_another(tmp_path: Path, raster: Path) -> None:

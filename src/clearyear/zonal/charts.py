@@ -60,7 +60,8 @@ def time_series(frame: "GeoDataFrame", statistic: str, *, title: str, subtitle: 
     """A PNG chart of one statistic over the periods, one line a polygon, one band.
 
     Args:
-        frame: columns ``polygon``, ``start`` (ISO dates) and the statistic. A period without a value leaves a gap.
+        frame: columns ``polygon``, ``start`` (ISO dates), ``period`` and the statistic. A period without a value leaves
+            a gap; two that start together stand one above the other.
         statistic: what the height means.
         title: its first line.
         subtitle: its second line, smaller.
@@ -69,9 +70,9 @@ def time_series(frame: "GeoDataFrame", statistic: str, *, title: str, subtitle: 
 
     figure = _figure(8.4, 4.6)
     axes = figure.add_axes((0.085, 0.12, 0.735, 0.70))
-    table = frame.pivot_table(index="start", columns="polygon", values=statistic, sort=True, dropna=False)
+    table = frame.pivot(index=["start", "period"], columns="polygon", values=statistic)
     table = table.reindex(columns=list(dict.fromkeys(frame["polygon"])))
-    moments: Any = [date.fromisoformat(str(start)) for start in table.index]
+    moments: Any = [date.fromisoformat(str(start)) for start, _ in table.index]
     order = sorted(table.columns, key=lambda name: -_last(table[name].to_list()))
     few = len(order) <= len(_LINES)
     for rank, name in enumerate(order):
