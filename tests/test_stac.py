@@ -27,7 +27,7 @@ from clearyear.periods import parse_period
 from clearyear.plan import Plan
 from clearyear.prepare import make_plan, prepare
 from clearyear.publish import join_windows
-from clearyear.stac import make_item, wgs84_geometry
+from clearyear.stac import make_item, place_of, wgs84_geometries, wgs84_geometry
 from clearyear.stores import open_store
 from clearyear.window import LayerFile, compute_window
 
@@ -166,6 +166,36 @@ def test_a_granule_across_the_antimeridian_is_two_polygons() -> None:
     assert min(x for x, _ in east[0]) > 179
     assert max(x for x, _ in west[0]) < -179
     assert item["bbox"] == pytest.approx([179.2203763, -18.1573437, -179.7282681, -17.1494368], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "affine", "bbox"),
+    [
+        ("EPSG:4326", (0.1, 0, 178, 0, -0.1, 10), [178, 6, -177, 10]),
+        ("EPSG:4326", (0.1, 0, -182, 0, -0.1, 10), [178, 6, -177, 10]),
+        ("EPSG:4326", (7.2, 0, 0, 0, -4.5, 90), [-180, -90, 180, 90]),
+        ("EPSG:4326", (4, 0, -10, 0, -1, 40), [-10, 0, -170, 40]),
+        ("EPSG:3857", (10000, 0, 19900000, 0, -10000, 1000000), [178.7647415, 5.3819597, -176.743682, 8.9465739]),
+        ("EPSG:3413", (1000, 0, -1000000, 0, -1000, 1020000), [177.9649655, 76.8692503, -179.4212744, 77.4488039]),
+    ],
+)
+def test_what_crosses_180_is_cut_there_whatever_the_crs(crs: str, affine: Any, bbox: list[float]) -> None:
+    grid = plan_of().grid.model_copy(update={"crs": crs, "transform": affine})
+    place = place_of(grid, parse_period("2023"))
+    assert place["geometry"]["type"] == "MultiPolygon"
+    assert all(-180 <= x <= 180 for part in place["geometry"]["coordinates"] for x, _ in part[0])
+    assert place["bbox"] == pytest.approx(bbox, abs=1e-3)
+
+
+def test_the_corners_of_a_picture_of_the_whole_disk_lie_nowhere() -> None:
+    disk = "+proj=geos +h=35786023 +lon_0=-75 +sweep=x"
+    plan = plan_of(tile_size=10)
+    grid = plan.grid.model_copy(update={"crs": disk, "transform": (220000, 0, -5500000, 0, -270000, 5400000)})
+    rings = [grid.corners(window) for window in plan.windows]
+    there = [bool(np.isfinite(transform(disk, "EPSG:4326", *zip(*ring, strict=True))).all()) for ring in rings]
+    assert 0 < sum(there) < len(there)
+    assert [one is not None for one in wgs84_geometries(disk, rings)] == there
+    assert place_of(grid, parse_period("2023"))["geometry"] is None
 
 
 def test_it_is_json_whatever_the_numbers() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pystac
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.errors import RasterioError
 from rasterio.warp import transform_geom
 
 from clearyear import __version__
@@ -71,7 +73,7 @@ def make_item(plan: Plan, mosaic: Mosaic, facts: Mapping[str, Any], *, extras: M
 def wgs84_geometry(crs: str, ring: list[tuple[float, float]]) -> dict[str, Any] | None:
     """A ring in ``crs`` as a GeoJSON polygon in longitude and latitude; two of them if it crosses 180°.
 
-    None without a CRS, or with one that is not tied to the Earth.
+    None without a CRS, with one that is not tied to the Earth, or where a corner has no place on it.
     """
     return wgs84_geometries(crs, [ring])[0]
 
@@ -82,20 +84,64 @@ def wgs84_geometries(crs: str, rings: Sequence[list[tuple[float, float]]]) -> li
     if reference is None or not (reference.is_projected or reference.is_geographic):
         return [None] * len(rings)
     polygons = [{"type": "Polygon", "coordinates": [ring]} for ring in rings]
-    return [_geometry(found) for found in transform_geom(reference, "EPSG:4326", polygons, precision=7)]
+    found = _transformed(reference, polygons)
+    return [None if one is None else _geometry(one, ring) for one, ring in zip(found, rings, strict=True)]
 
 
-def _geometry(found: Mapping[str, Any]) -> dict[str, Any]:
-    if found["type"] == "Polygon":
-        return {"type": "Polygon", "coordinates": [_ring(found["coordinates"][0])]}
-    return {"type": "MultiPolygon", "coordinates": [[_ring(part[0])] for part in found["coordinates"]]}
+def _transformed(reference: CRS, polygons: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """Polygons in longitude and latitude; None for each of which a corner has no place on the Earth."""
+    try:
+        return list(transform_geom(reference, "EPSG:4326", polygons, precision=7))
+    except (CPLE_BaseError, RasterioError, SystemError):
+        # A geostationary picture's corners lie in space.
+        if len(polygons) == 1:
+            return [None]
+        half = len(polygons) // 2
+        return _transformed(reference, polygons[:half]) + _transformed(reference, polygons[half:])
+
+
+def _geometry(found: Mapping[str, Any], before: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
+    parts = [found["coordinates"][0]] if found["type"] == "Polygon" else [part[0] for part in found["coordinates"]]
+    if not all(math.isfinite(value) for part in parts for point in part for value in point):
+        return None
+    parts = parts if len(parts) > 1 else _cut(parts[0], before)
+    if len(parts) == 1:
+        return {"type": "Polygon", "coordinates": [_ring(parts[0])]}
+    return {"type": "MultiPolygon", "coordinates": [[_ring(part)] for part in parts]}
+
+
+def _cut(
+    ring: Sequence[tuple[float, float]], before: Sequence[tuple[float, float]]
+) -> list[Sequence[tuple[float, float]]]:
+    """A ring in pieces of -180° to 180°, where PROJ has not cut it: it goes on beyond 180°, or begins anew there."""
+    import shapely
+
+    xs, whole = [x for x, _ in ring], ring
+    if min(xs) >= -180 and max(xs) <= 180:
+        whole = [(x + 360 if x < 0 else x, y) for x, y in ring]
+        width = max(x for x, _ in whole) - min(x for x, _ in whole)
+        # What is cut in two by the map's edge, but told as one, is inside out.
+        same = [_twice_area(one) * _twice_area(before) > 0 for one in (ring, whole)]
+        if same != [False, True] or max(xs) - min(xs) <= 180 or width >= 180:
+            return [ring]
+    shape, pieces = shapely.Polygon(whole), []
+    if not shape.is_valid:
+        return [ring]
+    for turn in (-360, 0, 360):
+        part = shapely.clip_by_rect(shape, turn - 180, -360, turn + 180, 360)
+        pieces += [[(round(x - turn, 7), y) for x, y in p.exterior.coords] for p in shapely.get_parts(part) if p.area]
+    return [[(x, round(y, 7)) for x, y in piece] for piece in pieces] or [ring]
 
 
 def _ring(points: Sequence[tuple[float, float]]) -> list[list[float]]:
     """A closed ring, counterclockwise as GeoJSON wants an outer one."""
     ring = [[x, y] for x, y in points]
-    twice_area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(ring))
-    return ring if twice_area > 0 else ring[::-1]
+    return ring if _twice_area(ring) > 0 else ring[::-1]
+
+
+def _twice_area(ring: Sequence[Sequence[float]]) -> float:
+    """Twice a closed ring's area, negative where it runs clockwise."""
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(ring))
 
 
 def place_of(grid: Grid, period: Period) -> dict[str, Any]:
@@ -200,4 +246,6 @@ def bbox_of(geometry: Mapping[str, Any]) -> list[float]:
     xs, ys = zip(*(point for ring in rings for point in ring), strict=True)
     if whole:
         return [min(xs), min(ys), max(xs), max(ys)]
-    return [min(x for x in xs if x > 0), min(ys), max(x for x in xs if x < 0), max(ys)]
+    west = min(x for ring in rings for x, _ in ring if sum(x for x, _ in ring) > 0)
+    east = max(x for ring in rings for x, _ in ring if sum(x for x, _ in ring) < 0)
+    return [west, min(ys), east, max(ys)] if west > east else [-180.0, min(ys), 180.0, max(ys)]
