@@ -123,6 +123,25 @@ def test_a_file_without_polygons_is_refused(tmp_path: Path, content: str, words:
         ids(str(path))
 
 
+@pytest.mark.parametrize(
+    "box", [(-180, -90, 180, 90), (-100, -10, 100, 80), (-30, 30, 60, 72), (0, -90, 360, 90)], ids=str
+)
+def test_polygons_may_be_as_large_as_the_earth(tmp_path: Path, box: tuple[int, int, int, int]) -> None:
+    west, south, east, north = box
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    path = tmp_path / "large.geojson"
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    assert ids(str(path)) == [window.id for window in PLAN.windows]
+
+
+def test_a_polygon_where_the_crs_has_no_place_is_refused(tmp_path: Path) -> None:
+    grid = PLAN.grid.model_copy(update={"crs": "EPSG:32660", "transform": (1000, 0, 800000, 0, -1000, 20000)})
+    path = tmp_path / "large.geojson"
+    path.write_text('{"type": "Polygon", "coordinates": [[[-180, -9], [180, -9], [180, 9], [-180, 9], [-180, -9]]]}')
+    with pytest.raises(InputError, match="reaches where the scenes' CRS has no place"):
+        ids(str(path), plan=plan_of(grid=grid))
+
+
 def test_polygons_need_a_crs(tmp_path: Path) -> None:
     plan = plan_of(grid=PLAN.grid.model_copy(update={"crs": ""}))
     with pytest.raises(InputError, match="no CRS"):

@@ -7,7 +7,8 @@ from typing import Any
 
 from clearyear.coordinates import pixels_of, reproject
 from clearyear.errors import ClearyearError, InputError
-from clearyear.grid import Window
+from clearyear.geobox import outline
+from clearyear.grid import Grid, Window
 from clearyear.plan import Plan
 from clearyear.stores import open_store, parent_of
 
@@ -18,6 +19,8 @@ _FORMS = "an id (x01024_y00512), a number from 0 (7), a slice (::10) or a GeoJSO
 _MOST_DEGREES = 0.05
 """Sides of polygons are cut into pieces no longer than that before they are projected: in UTM a straight line in
 longitude and latitude that long bends by less than a metre."""
+_ROUND = 1.0
+"""How far round the grid polygons are looked at, in degrees."""
 
 
 def select_windows(plan: Plan, selectors: Sequence[str]) -> tuple[Window, ...]:
@@ -70,18 +73,42 @@ def _touched(plan: Plan, uri: str) -> list[Window]:
 
     if not plan.grid.crs:
         raise InputError("The scenes have no CRS, so polygons cannot be laid over them", "ids or slices", "use those")
-    shape = shapely.segmentize(_shape(uri), _MOST_DEGREES)
+    shape = shapely.segmentize(_near(_shape(uri), plan.grid), _MOST_DEGREES)
 
     def pixels(points: Any) -> Any:
         at = reproject(points[:, 0], points[:, 1], "EPSG:4326", plan.grid.crs)
         return np.column_stack(pixels_of(plan.grid.transform, *at))
 
-    shape = shapely.make_valid(shapely.transform(shape, pixels))
+    shape = shapely.transform(shape, pixels)
+    if not np.isfinite(shapely.get_coordinates(shape)).all():
+        raise InputError(
+            f"{uri} reaches where the scenes' CRS has no place",
+            "polygons on the scenes or round them",
+            "cut them to the area of the scenes: ogr2ogr -clipsrc WEST SOUTH EAST NORTH out.geojson FILE",
+            uri=uri,
+        )
+    shape = shapely.make_valid(shape)
     edges = np.array([[w.col_off, w.row_off, w.col_off + w.width, w.row_off + w.height] for w in plan.windows])
     boxes = shapely.box(*edges.T)
     shapely.prepare(shape)
     common = shapely.intersects(shape, boxes) & ~shapely.touches(shape, boxes)
     return [window for window, is_in in zip(plan.windows, common, strict=True) if is_in]
+
+
+def _near(shape: Any, grid: Grid) -> Any:
+    """What of polygons in degrees lies on the grid or round it: few projections know the Earth's other side."""
+    import numpy as np
+    import shapely
+
+    around = outline(grid, "EPSG:4326")
+    around = around[np.isfinite(around).all(axis=1)]
+    if not len(around):
+        return shape
+    (west, south), (east, north) = around.min(axis=0) - _ROUND, around.max(axis=0) + _ROUND
+    if east - west > 180:  # across 180°, or round a pole
+        west, east = -180, 180
+    boxes = [shapely.box(west + turn, south, east + turn, north) for turn in (-360, 0, 360)]
+    return shapely.intersection(shape, shapely.union_all(boxes))
 
 
 def _shape(uri: str) -> Any:
