@@ -125,6 +125,14 @@ def test_refused_in_words(send: Send, tmp_path: Path, changes: dict[str, Any], w
     assert sorted(p.name for p in tmp_path.iterdir()) == ["payload.json", "scenes"]
 
 
+@pytest.mark.parametrize("name", ["{0}/{1}", "file://{0}/{1}", "{0}/./{1}"])
+def test_a_dataset_is_not_replaced(send: Send, datasets: list[Path], name: str) -> None:
+    before = datasets[2].read_bytes()
+    with pytest.raises(InputError, match="is one of the datasets"):
+        send(destination=name.format(datasets[2].parent, datasets[2].name))
+    assert datasets[2].read_bytes() == before
+
+
 def test_a_damaged_dataset_is_named_and_nothing_is_written(send: Send, datasets: list[Path], tmp_path: Path) -> None:
     with rasterio.open(datasets[2]) as dataset:
         offset = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))

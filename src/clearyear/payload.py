@@ -1,5 +1,6 @@
 """A worker's payload as the course sends it: one window of these datasets, to that destination."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from clearyear.grid import Window
 from clearyear.job import Job
 from clearyear.prepare import make_plan
 from clearyear.scenes.manifest import read_payload
-from clearyear.stores import open_store, parent_of
+from clearyear.stores import open_store, parent_of, split_uri
 from clearyear.window import reduce_window
 
 
@@ -38,6 +39,12 @@ def run_payload(uri: str) -> dict[str, Any]:
         )
     if not payload.datasets:
         raise InputError(f"{uri} lists no datasets", "at least one address under datasets", "add the scenes", uri=uri)
+    if _place(payload.destination) in map(_place, payload.datasets):
+        raise InputError(
+            f"The destination {payload.destination!r} is one of the datasets, which it would replace",
+            "an address of its own",
+            "correct it",
+        )
     plan = make_plan(Job(scenes=payload.datasets, period="all", out=folder))
     plan.grid.check_inside(window)
     budget = process_budget(plan, [window], workers=1, prefect=False)
@@ -51,9 +58,8 @@ def run_payload(uri: str) -> dict[str, Any]:
             transient=any(f.transient for f in failed),
             window=window.id,
         )
-    data = encode_tile(layers["composite"], plan.grid, window, nodata=plan.product.nodata)
     store = open_store(folder)
-    store.write(name, data)
+    store.write(name, encode_tile(layers["composite"], plan.grid, window, nodata=plan.product.nodata))
     store.sweep()  # the folder is the user's own; what we worked in must not stay there
     seen = float(np.mean(layers["count"] != 0))
     return {
@@ -63,3 +69,9 @@ def run_payload(uri: str) -> dict[str, Any]:
         "valid_share": round(seen, 6),
         "scenes_used": used,
     }
+
+
+def _place(uri: str) -> tuple[str, str, str]:
+    """Where an address leads, by whichever of its names; links are followed."""
+    scheme, place, path = split_uri(uri)
+    return scheme, place, os.path.realpath(path) if scheme == "file" else path
