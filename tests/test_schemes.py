@@ -347,3 +347,14 @@ def test_whole_job_in_s3(
     s3_server.put("in-bucket", f"t31tcj/{paths[1].name}", paths[0].read_bytes())
     with pytest.raises(WindowError, match=rf"{paths[1].stem} \(has changed since the plan was made\)"):
         compute_window(plan, plan.windows[0], open_store(plan.destination))
+
+
+def test_names_that_s3_has_and_nobody_can_read(store: Store, s3_server: S3Server) -> None:
+    for name in ("../other", "a/./b", "a//b"):
+        for act in (store.stat, store.read, store.remove):
+            with pytest.raises(InputError, match="The name"):
+                act(name)
+    s3_server.put("out-bucket", "out/a//b", b"1")
+    with pytest.raises(InputError, match=r"Cannot list .*out/a//b") as caught:
+        store.entries()
+    assert "rename that object" in caught.value.do

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+from obstore.exceptions import InvalidPathError
 
 from clearyear.errors import InputError, StoreError
-from clearyear.stores.base import Entry, scratch_folder
+from clearyear.stores.base import Entry, inside, scratch_folder
 from clearyear.stores.remote import REQUEST_ERRORS, client_of, trouble
 
 _CONDITIONAL_BYTES = 64_000_000
@@ -23,7 +24,7 @@ class S3Store:
         self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self.root = f"s3://{bucket}/{self.prefix}".rstrip("/")
 
-    def entries(self, prefix: str = "") -> list[Entry]:
+    def entries(self, prefix: str = "", *, lenient: bool = False) -> list[Entry]:
         """See Store."""
         with self._errors("list", prefix):
             pages = obstore.list(self._client(), prefix=self.prefix + prefix)
@@ -40,7 +41,7 @@ class S3Store:
     def read(self, name: str) -> bytes:
         """See Store."""
         with self._errors("read", name):
-            return bytes(obstore.get(self._client(), self.prefix + name).bytes())
+            return bytes(obstore.get(self._client(), self._key(name)).bytes())
 
     def write(self, name: str, data: bytes) -> None:
         """See Store."""
@@ -53,7 +54,7 @@ class S3Store:
             if source.stat().st_size <= _CONDITIONAL_BYTES:
                 self._put(name, source.read_bytes())
             else:
-                obstore.put(self._client(), self.prefix + name, source, max_concurrency=4)
+                obstore.put(self._client(), self._key(name), source, max_concurrency=4)
         source.unlink()
 
     def swap(self, name: str, data: bytes, expected: str | None) -> str | None:
@@ -61,7 +62,7 @@ class S3Store:
         mode: Any = {"e_tag": expected} if expected else "create"
         with self._errors("write", name):
             try:
-                return str(obstore.put(self._client(), self.prefix + name, data, mode=mode)["e_tag"])
+                return str(obstore.put(self._client(), self._key(name), data, mode=mode)["e_tag"])
             except REQUEST_ERRORS as error:
                 if trouble(error).kind not in ("changed", "absent"):
                     raise
@@ -76,7 +77,7 @@ class S3Store:
             if version is None or (meta and meta["e_tag"] == version):
                 # Not all who speak S3's protocol say of what is gone already that it was removed.
                 with suppress(FileNotFoundError):
-                    obstore.delete(self._client(), self.prefix + name)
+                    obstore.delete(self._client(), self._key(name))
 
     def uri(self, name: str) -> str:
         """See Store."""
@@ -94,7 +95,7 @@ class S3Store:
         meta = self._meta(name)
         mode: Any = {"e_tag": meta["e_tag"]} if meta else "create"
         try:
-            obstore.put(self._client(), self.prefix + name, data, mode=mode)
+            obstore.put(self._client(), self._key(name), data, mode=mode)
         except REQUEST_ERRORS as error:
             # Another run of the same plan may have written the same bytes, or our own attempt went through and only
             # its answer was lost.
@@ -105,9 +106,14 @@ class S3Store:
     def _meta(self, name: str) -> Any | None:
         """What obstore tells of one object, or None."""
         try:
-            return obstore.head(self._client(), self.prefix + name)
+            return obstore.head(self._client(), self._key(name))
         except FileNotFoundError:
             return None
+
+    def _key(self, name: str) -> str:
+        if inside(name) and not {"", "."}.isdisjoint(name.split("/")):
+            raise InputError(f"The name {name!r} is none for S3", "parts with a / between them", "correct it")
+        return self.prefix + name
 
     def _client(self) -> Any:
         return client_of(self.root)[0]
@@ -129,6 +135,13 @@ class S3Store:
                 ) from error
             if found.kind == "absent":
                 raise StoreError(f"Cannot {verb} {uri}: it is not there", uri=uri) from error
+            if isinstance(error, InvalidPathError):
+                raise InputError(
+                    f"Cannot {verb} {uri}: {found.words}",
+                    "names without // in them, and without . or .. as a part",
+                    "rename that object or remove it (aws s3 mv, aws s3 rm)",
+                    uri=uri,
+                ) from error
             if found.kind == "forbidden":
                 raise InputError(
                     f"Not allowed to {verb} {uri}: {found.words}",
