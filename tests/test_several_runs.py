@@ -1,6 +1,8 @@
 """The verbs over a destination that holds several runs: each is told of, and one that fails keeps no other from it."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ from click.testing import Result
 from runs import finished
 from verbs_run import CONTRACT, clearyear, last_json
 
+from clearyear.catalog import write_catalog
+from clearyear.errors import InputError
 from clearyear.job import Job
 from clearyear.plan import Plan
 from clearyear.prepare import prepare
 from clearyear.runs import find_run, find_runs
+from clearyear.stores import open_store
 
 YEAR, MARCH, COUNT = "luminance-median/2023--P1Y", "luminance-median/2023-03--P1M", "clear-count/2023--P1Y"
 
@@ -57,6 +62,29 @@ def test_all_runs_of_a_destination_of_a_product_and_a_runs_own(year: Plan, march
     assert find_runs(f"{out}/luminance-median") == [year.destination, march.destination]
     assert find_runs(march.destination) == [march.destination]
     assert find_run(f"{out}/clear-count") == f"{out}/{COUNT}"
+
+
+def test_a_folder_that_may_not_be_listed_is_left_out(
+    year: Plan, out: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk's lost+found; root may list it, so the system's answer is given here."""
+    (out / "lost+found").mkdir()
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith(("lost+found", "closed")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_runs(str(out)) == [year.destination]
+    assert write_catalog(str(out))["collections"] == {"luminance-median": 1}
+    assert "lost+found is left out: it may not be listed" in caplog.text
+    with pytest.raises(InputError, match=r"Cannot list .*lost\+found: Permission denied"):
+        open_store(str(out)).entries()
+    (out / "closed").mkdir()
+    with pytest.raises(InputError, match=r"Cannot list .*closed: Permission denied"):
+        find_runs(str(out / "closed"))
 
 
 @pytest.mark.parametrize("arguments", [("mosaic", ""), ("preview", "a.jpg")])

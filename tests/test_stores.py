@@ -19,6 +19,7 @@ from loopback.gcs import GcsServer
 from clearyear.errors import ClearyearError, InputError, StoreError
 from clearyear.scenes import find_scenes
 from clearyear.stores import Store, gdal_path, open_store, parent_of, split_uri, stat_uri
+from clearyear.stores.base import scratch_owner
 from clearyear.stores.gcs import GcsStore
 from clearyear.stores.local import LocalStore
 
@@ -148,7 +149,7 @@ def test_killed_before_the_rename_nothing_half_written_shows(tmp_path: Path, cal
     assert code == -signal.SIGKILL
     assert [e.name for e in store.entries()] == (["tiles/t.tif"] if before else [])
     assert before is None or store.read("tiles/t.tif") == before
-    mine = tmp_path / SCRATCH / f"{socket.gethostname()}-{pid}"
+    mine = tmp_path / SCRATCH / f"{scratch_owner()}-{pid}"
     left = [path for path in mine.rglob("*") if path.is_file()]
     assert [path.stat().st_size for path in left] == [300_000]
     store.sweep()
@@ -181,8 +182,17 @@ def test_failing_write_leaves_nothing_behind(
 def test_sweep_takes_the_dead_and_leaves_the_living(tmp_path: Path) -> None:
     host = socket.gethostname()
     dead, _ = in_a_process(int)
-    living = {f"{host}-{os.getppid()}", f"{host}-2-{dead}", f"other-{dead}", f"{host}-notes"}  # host-2 is another host
-    for name in (*living, f"{host}-{dead}"):
+    space = Path("/proc/self/ns/pid").stat().st_ino
+    other = f"{host}+{space + 1}-{dead}"  # a container's of the same name
+    living = {
+        other,
+        f"{host}-{os.getppid()}",
+        f"{host}+{space}-{os.getppid()}",
+        f"{host}-2-{dead}",
+        f"other-{dead}",
+        f"{host}-notes",
+    }  # host-2 is another host
+    for name in (*living, f"{host}-{dead}", f"{host}+{space}-{dead}"):
         (tmp_path / SCRATCH / name).mkdir(parents=True)
         (tmp_path / SCRATCH / name / "part").write_bytes(b"x")
     LocalStore(tmp_path).sweep()

@@ -83,7 +83,7 @@ def _bring_up_to_date(store: Store, *, product: str = "") -> dict[str, Any]:
 
 def _listed(store: Store) -> dict[str, str]:
     """The items' names below the store and their versions."""
-    return {entry.name: entry.version for entry in store.entries() if _ITEM.fullmatch(entry.name)}
+    return {entry.name: entry.version for entry in store.entries(lenient=True) if _ITEM.fullmatch(entry.name)}
 
 
 def _write(store: Store, names: Mapping[str, str], product: str) -> dict[str, int]:

@@ -22,7 +22,7 @@ def find_runs(out: str) -> list[str]:
     store = open_store(out)
     if store.stat(PLAN) is not None:
         return [out]
-    names = [e.name for e in store.entries() if e.name.endswith(f"/{PLAN}") and e.name.count("/") <= _DEPTH]
+    names = [e.name for e in store.entries(lenient=True) if e.name.endswith(f"/{PLAN}") and e.name.count("/") <= _DEPTH]
     if not names:
         raise InputError(
             f"{shown(out)} holds no run",

@@ -1,6 +1,8 @@
 """What a store is."""
 
+import socket
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,8 +48,13 @@ class Store(Protocol):
 
     root: str
 
-    def entries(self, prefix: str = "") -> list[Entry]:
-        """All files below ``prefix``, recursively, sorted by name."""
+    def entries(self, prefix: str = "", *, lenient: bool = False) -> list[Entry]:
+        """All files below ``prefix``, recursively, sorted by name.
+
+        Args:
+            prefix: how their names begin.
+            lenient: leave out folders below that may not be listed, with a warning.
+        """
 
     def stat(self, name: str) -> Entry | None:
         """The entry called ``name``, or None."""
@@ -96,6 +103,13 @@ class RangeFile(Protocol):
         Raises:
             ReadError, OSError: they cannot be had, or are of another version.
         """
+
+
+def scratch_owner() -> str:
+    """Host and, where there are such, PID namespace: containers may share a host's name, but not its processes."""
+    with suppress(OSError):
+        return f"{socket.gethostname()}+{Path('/proc/self/ns/pid').stat().st_ino}"
+    return socket.gethostname()
 
 
 def scratch_folder() -> Path:

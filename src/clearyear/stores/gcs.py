@@ -25,7 +25,7 @@ class GcsStore:
         self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self.root = f"gs://{bucket}/{self.prefix}".rstrip("/")
 
-    def entries(self, prefix: str = "") -> list[Entry]:
+    def entries(self, prefix: str = "", *, lenient: bool = False) -> list[Entry]:
         """See Store."""
         with self._errors("list", prefix):
             blobs = _gcs_client().list_blobs(self.bucket, prefix=self.prefix + prefix)

@@ -1,6 +1,7 @@
 """A folder as a store."""
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearyear.errors import ClearyearError, InputError, StoreError
-from clearyear.stores.base import Entry, inside
+from clearyear.stores.base import Entry, inside, scratch_owner
 from clearyear.stores.exclusive import put_if, remove_if, version_of_file
+
+log = logging.getLogger(__name__)
 
 _TRANSIENT_ERRNO = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.ENETUNREACH}
 _SCRATCH = ".clearyear-tmp"
@@ -51,14 +54,15 @@ class LocalStore:
         self.root = str(folder)
         self._own = uuid.uuid4().hex[:12]
 
-    def entries(self, prefix: str = "") -> list[Entry]:
+    def entries(self, prefix: str = "", *, lenient: bool = False) -> list[Entry]:
         """See Store."""
         base = self.folder / inside(prefix)
         if prefix and not base.exists():
             return []  # as in a bucket, where there are no folders
         found = []
+        refuse = self._leave_out if lenient else self._raise
         seen: set[tuple[int, int]] = set()
-        for directory, folders, files in os.walk(base, onerror=self._raise, followlinks=True):
+        for directory, folders, files in os.walk(base, onerror=refuse, followlinks=True):
             # A link to a folder above would be followed for ever: two of them make 2⁴⁰ paths.
             if (place := _identity(directory)) in seen:
                 folders.clear()
@@ -135,11 +139,11 @@ class LocalStore:
         base = self.folder / _SCRATCH
         for folder in base.iterdir() if base.is_dir() else ():
             # Taken apart from the right: host «a» must not sweep what «a-1» has.
-            host, _, pid = folder.name.rpartition("-")
-            if host == socket.gethostname() and pid.isdecimal() and not _is_alive(int(pid)):
+            owner, _, pid = folder.name.rpartition("-")
+            if owner in (scratch_owner(), socket.gethostname()) and pid.isdecimal() and not _is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
         # What is left empty goes; what another thread or process still uses does not.
-        mine = base / f"{socket.gethostname()}-{os.getpid()}"
+        mine = base / f"{scratch_owner()}-{os.getpid()}"
         for folder in (*(mine.iterdir() if mine.is_dir() else ()), mine / self._own):
             _remove_empty(folder)
 
@@ -153,7 +157,7 @@ class LocalStore:
         raise OSError(errno.EAGAIN, "its scratch folder is taken away again and again", str(self.folder))
 
     def _scratch_folder(self) -> Path:
-        return self.folder / _SCRATCH / f"{socket.gethostname()}-{os.getpid()}" / self._own
+        return self.folder / _SCRATCH / f"{scratch_owner()}-{os.getpid()}" / self._own
 
     @contextmanager
     def _holding(self, data: bytes) -> Iterator[Path]:
@@ -188,6 +192,11 @@ class LocalStore:
     @staticmethod
     def _raise(error: OSError) -> None:
         raise _os_error("list", str(error.filename), error)
+
+    def _leave_out(self, error: OSError) -> None:
+        if error.errno != errno.EACCES or error.filename == self.root:
+            self._raise(error)
+        log.warning("%s is left out: it may not be listed", error.filename)
 
     @contextmanager
     def _errors(self, verb: str, name: str) -> Iterator[None]:

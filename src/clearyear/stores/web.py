@@ -15,7 +15,7 @@ class WebStore:
     def __init__(self, uri: str) -> None:
         self.root = uri.rstrip("/")
 
-    def entries(self, prefix: str = "") -> list[Entry]:
+    def entries(self, prefix: str = "", *, lenient: bool = False) -> list[Entry]:
         """Refused: a web server has no listing that could be relied upon."""
         raise InputError(
             f"{shown(self.root)} is a web address, and these cannot be listed",
