@@ -22,7 +22,7 @@ from prefect.utilities.urls import url_for
 from clearyear.backfill import Backfill
 from clearyear.pictures import thumbnail
 from clearyear.report import NotDone, Report
-from clearyear.report_text import markdown, table
+from clearyear.report_text import Link, markdown, table
 
 _SHOWN = 500
 """Rows of the table; the browser is the limit. All of them are in missing.csv."""
@@ -118,10 +118,10 @@ def show_shards(shards: Sequence[EndedShard]) -> None:
     )
 
 
-def _link(shard: EndedShard) -> str:
+def _link(shard: EndedShard) -> Link | str:
     """To the run's page on the host that this one is looked at from: a job may know the server by another address."""
     address = url_for("flow-run", obj_id=shard.run_id)
-    return f"[{shard.windows}]({urlsplit(address).path})" if address else shard.windows
+    return Link(shard.windows, urlsplit(address).path) if address else shard.windows
 
 
 def show_backfill(report: Backfill) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from clearyear.cost import Cost
@@ -96,6 +97,14 @@ def _observations(report: Report) -> str:
     return f"{text} (not counted by the version that made {left:,} of the windows)" if left else text
 
 
+@dataclass(frozen=True)
+class Link:
+    """A table's cell that leads somewhere."""
+
+    text: str
+    address: str
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, rest: str = "") -> list[str]:
     """A Markdown table's lines; beyond 100 rows it says how many more there are, and ``rest`` where.
 
@@ -123,5 +132,7 @@ def csv_cell(text: str) -> str:
 
 def md_cell(value: object) -> str:
     """Text in a Markdown table: its columns and rows do not break, and no name becomes HTML, a link or a picture."""
+    if isinstance(value, Link):
+        return f"[{md_cell(value.text)}]({value.address})"
     text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace("[", "&#91;")
     return " ".join(text.replace("|", "\\|").split())
