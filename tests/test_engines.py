@@ -71,6 +71,7 @@ def test_a_scheduler_named_in_the_environment(job: Job, tmp_path: Path, monkeypa
     assert computed >= 4, "the windows were computed there"
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_cluster_serves_one_command_after_another(scenes: Path, tmp_path: Path) -> None:
     """Each brings a Prefect of its own, and the workers must not ask the one before, which is gone."""

@@ -64,7 +64,7 @@ def test_parts_of_a_window_change_no_pixel(data: Path, monkeypatch: pytest.Monke
     """A window that needs more of a file than is held at once is read in parts."""
     scenes = landsat(data, ("B4", "BQA"), month=9)
     grown_mask = BQA.model_copy(update={"opening": 1, "dilation": 2})
-    plan = plan_of(scenes, [grown_mask], found={"assets": ("B4",)}, resolution=3000, resampling="bilinear")
+    plan = plan_of(scenes, [grown_mask], found={"assets": ("B4",)}, resolution=6000, resampling="bilinear")
     expected = whole(plan)
     for size in (5000, 100):
         monkeypatch.setattr("clearyear.reading.located.SOURCE_BYTES", size)
